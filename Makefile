@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` and `make test`. Python 3.11+ and make are all they need.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types imports unit schemas integration clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "adaptive_stream needs Python 3.11 or newer; set PYTHON=/path/to/one" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,embedded,test]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## set up and watch a year of flights on a real Kafka; ARGS="--seed 2 --kill-worker"
+	@$(BIN)/adaptive-stream demo $(ARGS)
+
+test: check integration ## set up and pass every test, those on a real Kafka included
+
+check: lint types imports schemas unit ## everything that needs no Kafka, in under a minute
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check adaptive_stream tests
+	$(BIN)/ruff check adaptive_stream tests
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+imports: $(VENV)/.test
+	$(BIN)/lint-imports
+
+schemas: $(VENV)/.test
+	$(BIN)/adaptive-stream schemas check
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -m 'not integration and not statistical' --doctest-modules adaptive_stream tests
+
+integration: $(VENV)/.test ## the tests on a real Kafka
+	$(BIN)/python -m pytest -m integration tests/integration
+
+clean: ## remove the environment and what the tools left
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,26 @@
+"""The command line: one file per group of verbs, wired here by hand.
+
+Owns the exit codes and where words go: data to standard output, all else to standard error. Never contains logic of its
+own. Heavy imports stand inside the verbs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from adaptive_stream.cli import config, demo, kafka, read, run, schemas, send
+
+app = typer.Typer(
+    name="adaptive-stream",
+    help="Keep served machine-learning models good while they serve: a worker on Kafka.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for verbs in (demo, run, config, schemas, read, send, kafka):
+    verbs.register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,98 @@
+"""``run`` and ``topics``: the worker and what it needs on the cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from adaptive_stream.config import Config
+
+Files = Annotated[list[Path] | None, typer.Option("--config", "-c", help="A YAML file; several are merged.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting, as kafka.bootstrap=host:9092.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def loaded(files: list[Path] | None, settings: list[str] | None) -> Config:
+    """Return the configuration, or leave with 78 and every mistake on standard error."""
+    from adaptive_stream.config import ConfigError, load
+
+    try:
+        return load(files or [], os.environ, settings or [])
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(78) from error
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("run")(run)
+    topics = typer.Typer(help="The topics on the cluster.", no_args_is_help=True)
+    topics.command("create")(create)
+    topics.command("check")(check)
+    app.add_typer(topics, name="topics")
+
+
+def run(config: Files = None, settings: Settings = None) -> None:
+    """Run a worker until SIGTERM; a second signal ends it at once."""
+    import asyncio
+    import gc
+
+    from adaptive_stream.runtime.failure import Fatal
+    from adaptive_stream.runtime.telemetry import configure_logging
+    from adaptive_stream.runtime.worker import serve
+
+    tree = loaded(config, settings)
+    configure_logging(tree)
+    # a million waiting predictions are a million ids: the default thresholds would walk them over and over
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        code = asyncio.run(serve(tree))
+    except Fatal as fatal:
+        typer.echo(str(fatal), err=True)
+        code = fatal.exit_code
+    sys.exit(code)
+
+
+def create(config: Files = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Create the topics that are missing, as the worker needs them."""
+    import asyncio
+
+    from adaptive_stream.runtime import topics
+    from adaptive_stream.runtime.failure import Fatal
+
+    try:
+        created = asyncio.run(topics.create(loaded(config, settings)))
+    except Fatal as fatal:
+        typer.echo(str(fatal), err=True)
+        raise typer.Exit(fatal.exit_code) from fatal
+    _print({"created": created} if as_json else "\n".join(created))
+
+
+def check(config: Files = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Check that the topics are there and partitioned together."""
+    import asyncio
+
+    from adaptive_stream.runtime import topics
+    from adaptive_stream.runtime.failure import Fatal
+
+    tree = loaded(config, settings)
+    try:
+        counts = asyncio.run(topics.check(tree))
+    except Fatal as fatal:
+        typer.echo(str(fatal), err=True)
+        raise typer.Exit(1 if fatal.exit_code == 78 else fatal.exit_code) from fatal
+    named = {tree.topics.name(topic): count for topic, count in counts.items()}
+    _print(named if as_json else "\n".join(f"{name}  {count} partitions" for name, count in named.items()))
+
+
+def _print(value: object) -> None:
+    import json
+
+    text = value if isinstance(value, str) else json.dumps(value)
+    if text:
+        typer.echo(text)

@@ -1,0 +1,324 @@
+"""Every event of the seven topics, as frozen structs in closed unions with bounds.
+
+Owns the meaning and the limits of each field; the JSON Schemas are generated from here. Contracts only grow: within v1
+a field may be added with a default, never renamed, retyped or narrowed. The codec decodes into these; the core reads
+and returns them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta, Struct
+
+MAX_ID_CHARS = 256  # as UUIDs, ULIDs and "tenant/model" paths need; a key stays far below Kafka's limits
+MAX_TEXT_CHARS = 4096
+MAX_FEATURES = 4096
+MAX_CLASSES = 1024
+MAX_VALUES = 256
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, description="a non-empty identifier")]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339 date and time with offset")]
+Probability = Annotated[float, Meta(ge=0, le=1)]
+NonNegative = Annotated[float, Meta(ge=0)]
+FeatureValue = float | str | None
+Features = (
+    Annotated[list[FeatureValue], Meta(max_length=MAX_FEATURES)]
+    | Annotated[dict[Id, FeatureValue], Meta(max_length=MAX_FEATURES)]
+)
+"""An array in the family's order, or values by name; null is missing. Categorical values are strings (or numbers)."""
+Output = float | Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)] | Annotated[
+    list[float], Meta(min_length=1, max_length=MAX_CLASSES)
+]
+"""Binary: the probability of the positive class. Multiclass: a class name, or probabilities in the order of
+``task.classes``. Regression: the predicted value."""
+Label = bool | float | Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+"""Binary: 0/1 or false/true. Multiclass: a class name or its index. Regression: the true value."""
+Evidence = Annotated[dict[str, Any], Meta(max_length=MAX_VALUES)]
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every event of the contract has in common: nothing but being one."""
+
+
+class Prediction(Event):
+    """A served model has predicted something. Source: apps. Topic: predictions."""
+
+    TYPE: ClassVar[str] = "adaptive.prediction"
+
+    prediction_id: Id
+    model_id: Id
+    output: Output
+    variant_id: Id = "default"
+    channel_id: Id = "default"
+    features: Features | None = None
+    confidence: Probability | None = None
+    latency_ms: NonNegative | None = None
+    propensity: Annotated[float, Meta(gt=0, le=1)] | None = None
+    entity_id: Id | None = None
+    failed: bool = False
+    occurred_at: Timestamp | None = None
+
+
+class Rating(Event, tag_field="kind", tag="rating"):
+    """Somebody rated a prediction on a scale. Source: apps. Topic: feedback."""
+
+    TYPE: ClassVar[str] = "adaptive.feedback"
+
+    feedback_id: Id
+    prediction_id: Id
+    model_id: Id
+    score: float
+    scale: tuple[float, float] = (1.0, 5.0)
+    details: Text | None = None
+    entity_id: Id | None = None
+    features: Features | None = None
+    occurred_at: Timestamp | None = None
+
+
+class Correction(Event, tag_field="kind", tag="correction"):
+    """The truth became known. With ``features`` (and ``output``) it needs no prediction. Topic: feedback."""
+
+    TYPE: ClassVar[str] = "adaptive.feedback"
+
+    feedback_id: Id
+    prediction_id: Id
+    model_id: Id
+    label: Label
+    weight: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    details: Text | None = None
+    entity_id: Id | None = None
+    features: Features | None = None
+    output: Output | None = None
+    variant_id: Id | None = None
+    channel_id: Id | None = None
+    occurred_at: Timestamp | None = None
+
+
+class Preference(Event, tag_field="kind", tag="preference"):
+    """Of two predictions, somebody chose one. Source: apps. Topic: feedback."""
+
+    TYPE: ClassVar[str] = "adaptive.feedback"
+
+    feedback_id: Id
+    model_id: Id
+    chosen: Id
+    rejected: Id
+    details: Text | None = None
+    entity_id: Id | None = None
+    occurred_at: Timestamp | None = None
+
+
+Feedback = Rating | Correction | Preference
+
+
+class Metrics(Event):
+    """A tool reports figures of a model that it measured itself. Topic: metrics. At least one figure is given."""
+
+    TYPE: ClassVar[str] = "adaptive.metrics"
+
+    model_id: Id
+    variant_id: Id = "default"
+    channel_id: Id = "default"
+    accuracy: Probability | None = None
+    precision: Probability | None = None
+    recall: Probability | None = None
+    f1_score: Probability | None = None
+    latency_ms: NonNegative | None = None
+    memory_usage_mb: NonNegative | None = None
+    prediction_confidence: Probability | None = None
+    error_rate: Probability | None = None
+    values: Annotated[dict[Id, float], Meta(max_length=MAX_VALUES)] | None = None
+    occurred_at: Timestamp | None = None
+
+
+class Action(StrEnum):
+    """What an operator may order."""
+
+    START = "start"
+    STOP = "stop"
+    FREEZE = "freeze"
+    RESUME = "resume"
+    UPDATE = "update"
+    RETRAIN = "retrain"
+    SET_BASELINE = "set_baseline"
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    SWITCH = "switch"
+    ACKNOWLEDGE = "acknowledge"
+    SILENCE = "silence"
+
+
+class Control(Event):
+    """An operator's order, obeyed by the log's order. Topic: control."""
+
+    TYPE: ClassVar[str] = "adaptive.control"
+
+    command_id: Id
+    action: Action
+    model_id: Id
+    args: Annotated[dict[str, Any], Meta(max_length=MAX_VALUES)] = {}
+    reason: Text | None = None
+    issued_by: Id | None = None
+    expires_at: Timestamp | None = None
+    occurred_at: Timestamp | None = None
+
+
+class AlertStatus(StrEnum):
+    """The two stages of an alert that the world is told about."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class Severity(StrEnum):
+    """How bad: ``high`` wakes somebody, ``medium`` is looked at today, ``info`` is news."""
+
+    INFO = "info"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Alert(Event):
+    """An alert began, changed its severity, or ended. Field names are Alertmanager's. Topic: alerts."""
+
+    TYPE: ClassVar[str] = "adaptive.alert"
+
+    alert_id: Id
+    status: AlertStatus
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    value: float
+    threshold: float
+    evidence: Evidence
+    starts_at: Timestamp
+    ends_at: Timestamp | None = None
+
+    @property
+    def model_id(self) -> str:
+        """The model the alert is about: the record's key."""
+        return self.labels["model_id"]
+
+
+class AdaptationKind(StrEnum):
+    """What was learned, decided or refused."""
+
+    UPDATED = "updated"
+    REJECTED = "rejected"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    RETRAINED = "retrained"
+    LEARNING_RATE_CHANGED = "learning_rate_changed"
+    BASELINE_SET = "baseline_set"
+    TRIAL_STARTED = "trial_started"
+    TRIAL_DECIDED = "trial_decided"
+    FROZEN = "frozen"
+    RESUMED = "resumed"
+    APPLIED = "applied"
+
+
+class Trigger(StrEnum):
+    """What made the worker act."""
+
+    FEEDBACK = "feedback"
+    DRIFT = "drift"
+    DEGRADATION = "degradation"
+    CONTROL = "control"
+    SCHEDULE = "schedule"
+
+
+class Adaptation(Event, rename={"from_": "from"}):
+    """Something about a model changed, or was refused, and why. Topic: adaptations."""
+
+    TYPE: ClassVar[str] = "adaptive.adaptation"
+
+    adaptation_id: Id
+    kind: AdaptationKind
+    model_id: Id
+    trigger: Trigger
+    evidence: Evidence
+    at: Timestamp
+    from_: Id | None = None
+    to: Id | None = None
+    caused_by: Annotated[list[Id], Meta(max_length=MAX_VALUES)] = []
+
+
+class Artifact(Event):
+    """Where a variant's weights are, and how to check them."""
+
+    uri: Annotated[str, Meta(min_length=1, max_length=2048)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Meta(ge=0)]
+
+
+class ModelCommand(Event):
+    """What a model must serve from now on: the whole desired state, never a delta. Topic: model-commands (compacted)."""
+
+    TYPE: ClassVar[str] = "adaptive.model-command"
+
+    command_id: Id
+    model_id: Id
+    epoch: Annotated[int, Meta(ge=0)]
+    serve: dict[Id, dict[Id, Probability]]
+    artifacts: dict[Id, Artifact] = {}
+    threshold: dict[Id, float] = {}
+    reason: Text | None = None
+    evidence: Annotated[list[Id], Meta(max_length=MAX_VALUES)] = []
+
+
+class Estimate(Event):
+    """A measured figure with its uncertainty. ``low`` and ``high`` bound a 95 % interval; absent when ``n`` is 0."""
+
+    n: Annotated[int, Meta(ge=0)]
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class PaneFigures(Event):
+    """What one pane of event time holds, credited to the time of the predictions."""
+
+    starts_at: Timestamp
+    labelled: Annotated[int, Meta(ge=0)]
+    value: float | None = None
+
+
+class SeriesStatus(Event):
+    """One variant of a model on one channel."""
+
+    variant_id: Id
+    channel_id: Id
+    metric: str
+    predictions: Annotated[int, Meta(ge=0)]
+    labelled: Annotated[int, Meta(ge=0)]
+    window: Estimate
+    total: Estimate
+    baseline: Estimate | None = None
+    baseline_set_at: Timestamp | None = None
+    panes: list[PaneFigures] = []
+    alerts: dict[str, str] = {}
+
+
+class ModelStatus(Event):
+    """One summary per model, published when it changed, at an interval of stream time. Topic: model-status (compacted)."""
+
+    TYPE: ClassVar[str] = "adaptive.model-status"
+
+    model_id: Id
+    family: Id
+    at: Timestamp
+    series: list[SeriesStatus]
+    feedback: dict[str, Annotated[int, Meta(ge=0)]]
+    waiting: Annotated[int, Meta(ge=0)]
+    adaptations: Annotated[int, Meta(ge=0)] = 0
+    last_adaptation: AdaptationKind | None = None
+    last_adaptation_at: Timestamp | None = None
+    reported: dict[str, float] = {}
+    frozen: bool = False
+    stopped: bool = False
+
+
+InputEvent = Prediction | Rating | Correction | Preference | Metrics | Control
+OutputEvent = Alert | Adaptation | ModelCommand | ModelStatus

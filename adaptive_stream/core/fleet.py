@@ -1,0 +1,413 @@
+"""All models of one family in one task, as arrays: a model is a row.
+
+Owns the rows of its models, their join and their measurement. Never chooses which family a model belongs to. Called by
+``Fleets``: record by record to take things in, by whole arrays to ``flush`` them, at grid points to ``tick``.
+"""
+
+from __future__ import annotations
+
+import array
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptive_stream.contracts.clock import parse_time
+from adaptive_stream.contracts.errors import ErrorCode, Reject
+from adaptive_stream.contracts.events import Correction, Preference, Rating
+from adaptive_stream.core.answer import Answers
+from adaptive_stream.core.input import Inputs
+from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
+from adaptive_stream.core.model import FIGURES, STOPPED
+from adaptive_stream.core.report import alert_events, model_status
+from adaptive_stream.monitor.prequential import NEVER, Prequential
+from adaptive_stream.stats.rows import Column, Rows
+
+if TYPE_CHECKING:
+    from adaptive_stream.config.tree import Config, Family
+    from adaptive_stream.contracts.events import (
+        Control,
+        Feedback,
+        Metrics,
+        ModelStatus,
+        OutputEvent,
+        Prediction,
+    )
+
+PUT_BACK_RUN = 4096  # waiting predictions written at once in a restore
+OTHER = "other"  # the series of variants and channels beyond the limits
+
+
+class Fleet:
+    """One family's models in one task.
+
+    Args:
+        config: for the bounds of the join and of time.
+        name: of the family.
+        family: its settings.
+    """
+
+    def __init__(self, config: Config, *, name: str, family: Family) -> None:
+        self.name = name
+        self.family = family
+        self._earliest_ms = parse_time(config.time.earliest)
+        self._skew_ms = config.time.max_future_skew_s * 1000
+        self.inputs = Inputs(family)
+        self._grid_ms = family.monitor.evaluate_every_s * 1000
+        self.join = Join(config.join, features=len(family.features), grid_ms=self._grid_ms)
+        self.monitor = Prequential(family)
+        self.models = Rows(
+            [
+                Column("outcomes", "<i8", (len(Outcome),)),
+                Column("waiting", "<i8"),
+                Column("flags", "|u1"),
+                Column("reported", "<f8", (len(FIGURES),), np.nan),
+                Column("adaptations", "<i8"),
+                Column("adaptation_kind", "|i1", (), NEVER),
+                Column("adaptation_at", "<i8", (), NEVER),
+                Column("is_news", "|u1"),  # something changed since the last status
+            ]
+        )
+        self.answers = Answers(self)
+        self.dropped = {"series_folded": 0, "unscored_while_stopped": 0}
+        self._variants: dict[int, tuple[set[str], set[str]]] = {}
+        self._series: dict[tuple[int, str, str], int] = {}
+        self._begin_run()
+
+    def _begin_run(self) -> None:
+        """Empty the buffers between two flushes."""
+        self._first = self.join.tail
+        self._offsets: list[int] = []
+        self._times: list[int] = []
+        self._arrivals: list[int] = []
+        self._rows: list[int] = []
+        self._serieses: list[int] = []
+        self._outputs: list[float] = []
+        self._features = array.array("d")
+        # (sequence, label, stream time, series, output): of an inline example the sequence is -1, of a joined one the
+        # series and the output are found in the ring
+        self._examples: list[tuple[int, float, int, int, float]] = []
+        self._rated: list[tuple[int, float]] = []  # (sequence, share of the scale)
+        self._outcomes: list[tuple[int, int, int]] = []  # (row, outcome, by how much)
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def row(self, model_id: str) -> int | None:
+        """Return the model's row, None if there is none yet."""
+        return self.models.index.get((model_id,))
+
+    def admit(self, model_id: str) -> int:
+        """Return the model's row, a new one if there is none.
+
+        Raises:
+            Reject: the family's limit is reached.
+        """
+        row = self.row(model_id)
+        if row is None:
+            if self.models.count >= self.family.max_models:
+                raise Reject(
+                    ErrorCode.TOO_MANY_MODELS,
+                    f"family {self.name} holds max_models {self.family.max_models} in this task already",
+                )
+            row = self.models.add((model_id,))
+        return row
+
+    def series(self, row: int, variant: str, channel: str) -> int:
+        """Return the series, a new one if there is none; beyond the limits of a model, the one named other."""
+        key = (row, variant, channel)
+        found = self._series.get(key)
+        if found is not None:
+            return found
+        variants, channels = self._variants.setdefault(row, (set(), set()))
+        if variant not in variants and len(variants) >= self.family.max_variants:
+            variant = OTHER
+        if channel not in channels and len(channels) >= self.family.max_channels:
+            channel = OTHER
+        if (row, variant, channel) != key:
+            self.dropped["series_folded"] += 1
+            if (row, variant, channel) in self._series:
+                return self._series[row, variant, channel]
+        variants.add(variant)
+        channels.add(channel)
+        found = self.monitor.add((self.models.keys[row][0], variant, channel), row=row)
+        self._series[row, variant, channel] = found
+        return found
+
+    def reindex(self) -> None:
+        """Rebuild the look-ups from the tables, after a restore."""
+        for number, (model_id, variant, channel) in enumerate(self.monitor.series.keys):
+            row = self.models.index[model_id,]
+            self._series[row, variant, channel] = number
+            variants, channels = self._variants.setdefault(row, (set(), set()))
+            variants.add(variant)
+            channels.add(channel)
+        self._begin_run()
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def predicted(self, event: Prediction, *, offset: int, time_ms: int, now_ms: int) -> None:
+        """Take in a prediction. Raises Reject, and then nothing has changed."""
+        if event.occurred_at is not None:
+            time_ms = self._occurred(event.occurred_at, time_ms)
+        output = self.inputs.output(event.output) if not event.failed else np.nan
+        row = self.row(event.model_id)
+        key = (row, event.prediction_id) if row is not None else None
+        if key is not None and key in self.join.index:
+            self.join.dropped["duplicate_predictions"] += 1
+            return
+        if self.inputs.width:
+            self.inputs.append(event.features, self._features)
+        try:
+            row = self.admit(event.model_id) if row is None else row
+        except Reject:
+            del self._features[len(self._features) - self.inputs.width :]
+            raise
+        key = (row, event.prediction_id)
+        series = self.series(row, event.variant_id, event.channel_id)
+        self._offsets.append(offset)
+        self._times.append(time_ms)
+        self._arrivals.append(now_ms // self._grid_ms)
+        self._rows.append(row)
+        self._serieses.append(series)
+        self._outputs.append(output)
+        for silent in self.join.insert(key):
+            self._waits(silent, -1)
+        if self.join.early_by_key and key in self.join.early_by_key:
+            for _, waited in self.join.arrived(key):
+                self._count(row, Outcome.EARLY, -1)
+                self._meet(waited, row, now_ms=now_ms)
+
+    def told(self, event: Feedback, *, time_ms: int, now_ms: int) -> None:
+        """Take in feedback. Raises Reject, and then nothing has changed."""
+        if event.occurred_at is not None:
+            self._occurred(event.occurred_at, time_ms)
+        if type(event) is Correction:
+            self.inputs.label(event.label)
+            if event.output is not None:
+                self.inputs.output(event.output)
+            if event.features is not None and self.inputs.width:
+                self.inputs.append(event.features, array.array("d"))
+        row = self.admit(event.model_id)
+        fingerprint = feedback_print(event.model_id, event.feedback_id)
+        if fingerprint in self.join.seen:
+            self._count(row, Outcome.DUPLICATE)
+            return
+        if event.entity_id is not None and self.join.is_capped(row, event.entity_id, now_ms=now_ms):
+            self._count(row, Outcome.CAPPED)
+            return
+        self.join.seen.add(fingerprint)
+        self._meet(event, row, now_ms=now_ms)
+
+    def _meet(self, event: Feedback, row: int, *, now_ms: int) -> None:
+        """Join feedback with its prediction, or decide what becomes of it."""
+        wanted = (event.chosen, event.rejected) if type(event) is Preference else (event.prediction_id,)
+        sequences = []
+        for prediction_id in wanted:
+            key = (row, prediction_id)
+            sequence = self.join.index.get(key)
+            if sequence is None:
+                self._miss(event, key, now_ms=now_ms)
+                return
+            sequences.append(sequence)
+        self._count(row, Outcome.JOINED)
+        for sequence in sequences:
+            flags = ANSWERED | CORRECTED if type(event) is Correction else ANSWERED
+            before = self.join.answer(sequence, flags=flags)
+            if not before:
+                self._waits(row, -1)
+            if type(event) is Correction:
+                if before & CORRECTED:
+                    self.join.dropped["recorrected"] += 1
+                else:
+                    self._examples.append((sequence, self.inputs.label(event.label), now_ms, -1, np.nan))
+            elif type(event) is Rating:
+                low, high = event.scale
+                self._rated.append((sequence, (event.score - low) / (high - low)))
+
+    def _miss(self, event: Feedback, key: Key, *, now_ms: int) -> None:
+        """The prediction is not in the ring: it is gone, it is not needed, or it may still come."""
+        row = key[0]
+        if type(event) is Correction and event.features is not None and event.output is not None:
+            series = self.series(row, event.variant_id or "default", event.channel_id or "default")
+            output, label = self.inputs.output(event.output), self.inputs.label(event.label)
+            self._examples.append((-1, label, now_ms, series, output))
+            self._count(row, Outcome.INLINE)
+        elif prediction_print(key) in self.join.departed:
+            self._count(row, Outcome.LATE)
+        else:
+            self._count(row, Outcome.EARLY)
+            for pushed in self.join.wait(key, event, since_ms=now_ms):
+                self._orphan(pushed)
+
+    def measured(self, event: Metrics) -> None:
+        """Take in what a tool measured: the newest figure of each name is shown in the status."""
+        row = self.admit(event.model_id)
+        for place, name in enumerate(FIGURES):
+            figure = getattr(event, name)
+            if figure is not None:
+                self.models.col["reported"][row, place] = figure
+        self._note(row)
+
+    def ordered(self, event: Control, *, now_ms: int) -> list[OutputEvent]:
+        """Obey an operator's order; whatever came before it counts already."""
+        self.flush()
+        return self.answers.answer(event, now_ms=now_ms)
+
+    # -- arrays --------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what was taken in since the last flush into the arrays, and score what was joined."""
+        if self._offsets:
+            self._write_predictions()
+        if self._outcomes:
+            rows, kinds, amounts = (np.array(part) for part in zip(*self._outcomes, strict=True))
+            is_waiting = kinds < 0
+            np.add.at(self.models.col["waiting"], rows[is_waiting], amounts[is_waiting])
+            counted = ~is_waiting
+            np.add.at(self.models.col["outcomes"], (rows[counted], kinds[counted]), amounts[counted])
+            self.models.col["is_news"][rows] = 1
+            self.models.touch(rows)
+        if self._examples:
+            self._score()
+        if self._rated:
+            sequences, shares = (np.array(part) for part in zip(*self._rated, strict=True))
+            self.monitor.rate(self.join.col["series"][self.join.slots(sequences)], shares)
+        self._begin_run()
+
+    def _columns(self) -> dict[str, Any]:
+        columns: dict[str, Any] = {
+            "offset": np.array(self._offsets),
+            "time": np.array(self._times),
+            "arrival": np.array(self._arrivals) if self._arrivals else 0,  # a restore fills them in at the end
+            "row": np.array(self._rows),
+            "series": np.array(self._serieses),
+            "output": np.array(self._outputs),
+        }
+        if self.inputs.width:
+            columns["features"] = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
+        return columns
+
+    def _write_predictions(self) -> None:
+        columns = self._columns()
+        rows, series = columns["row"], columns["series"]
+        self.join.write(self._first, columns)
+        np.add.at(self.models.col["waiting"], rows, 1)
+        self.models.col["is_news"][rows] = 1
+        self.models.touch(rows)
+        table = self.monitor.series
+        np.add.at(table.col["predictions"], series, 1)
+        failed = series[np.isnan(columns["output"])]
+        np.add.at(table.col["failed"], failed, 1)
+        table.touch(series)
+
+    def _score(self) -> None:
+        """Score joined and inline examples in the order in which they came."""
+        sequences, labels, now_ms, series, outputs = (np.array(part) for part in zip(*self._examples, strict=True))
+        is_joined = sequences >= 0
+        slots, col = self.join.slots(sequences[is_joined]), self.join.col
+        series[is_joined], outputs[is_joined] = col["series"][slots], col["output"][slots]
+        times = now_ms.copy()
+        times[is_joined] = col["time"][slots]
+        rows = self.monitor.series.col["row"][series]
+        is_stopped = self.models.col["flags"][rows] & STOPPED > 0
+        self.dropped["unscored_while_stopped"] += int(is_stopped.sum())
+        keep = ~np.isnan(outputs) & ~is_stopped
+        scores = self.inputs.score(outputs[keep], labels[keep])
+        self.monitor.score(series[keep], scores, np.minimum(times, now_ms)[keep], now_ms[keep])
+        self._note_many(rows)
+
+    def put_back(self, event: Prediction, *, offset: int, time_ms: int) -> None:
+        """Take a waiting prediction in again, in a restore: it is counted already, its row and series are there."""
+        if event.occurred_at is not None:
+            time_ms = self._occurred(event.occurred_at, time_ms)
+        row = self.admit(event.model_id)
+        if not self._offsets:
+            self.reserve(PUT_BACK_RUN)
+            self._first = self.join.tail
+        self._offsets.append(offset)
+        self._times.append(time_ms)
+        self._rows.append(row)
+        self._serieses.append(self.series(row, event.variant_id, event.channel_id))
+        self._outputs.append(np.nan if event.failed else self.inputs.output(event.output))
+        if self.inputs.width:
+            self.inputs.append(event.features, self._features)
+        self.join.insert((row, event.prediction_id))
+        if len(self._offsets) == PUT_BACK_RUN:
+            self.finish_put_back()
+
+    def finish_put_back(self) -> None:
+        """Write what was put back into the ring."""
+        if self._offsets:
+            self.join.write(self._first, self._columns())
+        self._begin_run()
+
+    def reserve(self, count: int) -> None:
+        """Make room for this many predictions before the next flush."""
+        self.join.reserve(count)
+
+    # -- the grid of stream time ---------------------------------------------------------------------------------
+
+    def tick(self, *, now_ms: int, is_status_due: bool = False) -> list[OutputEvent]:
+        """Expire, look at the alerts and publish what is due. Everything taken in is flushed already.
+
+        Args:
+            now_ms: a point of the grid.
+            is_status_due: a status was due since the last tick already.
+        """
+        for row in self.join.expire(now_ms=now_ms):
+            self._waits(row, -1)
+        for row in self.join.expire_early(now_ms=now_ms):
+            self._orphan(row)
+        self.flush()
+        looked, windows, turns = self.monitor.look(now_ms=now_ms)
+        outputs: list[OutputEvent] = list(alert_events(self, looked, windows, turns, now_ms=now_ms))
+        changed = [*turns.fired.tolist(), *turns.escalated.tolist(), *turns.resolved.tolist()]
+        if changed:
+            self._note_many(self.monitor.series.col["row"][looked[changed]])
+        if is_status_due or now_ms % (self.family.monitor.status_interval_s * 1000) == 0:
+            news = np.flatnonzero(self.models.col["is_news"][: self.models.count])
+            outputs += [self.status(int(row), now_ms=now_ms) for row in news]
+            self.models.col["is_news"][news] = 0
+            self.models.touch(news)
+        return outputs
+
+    def status(self, row: int, *, now_ms: int) -> ModelStatus:
+        """Return the summary of one model."""
+        return model_status(self, row, now_ms=now_ms)
+
+    def note_adaptation(self, row: int, *, kind: int, now_ms: int) -> None:
+        """Count an adaptation of a model."""
+        col = self.models.col
+        col["adaptations"][row] += 1
+        col["adaptation_kind"][row] = kind
+        col["adaptation_at"][row] = now_ms
+        self._note(row)
+
+    # -- small things --------------------------------------------------------------------------------------------
+
+    def _occurred(self, text: str, time_ms: int) -> int:
+        occurred = parse_time(text)
+        if occurred < self._earliest_ms or occurred > time_ms + self._skew_ms:
+            raise Reject(
+                ErrorCode.ABSURD_TIME,
+                "occurred_at is before time.earliest, or more than time.max_future_skew_s after the record's time",
+                path="$.occurred_at",
+            )
+        return min(occurred, time_ms)
+
+    def _count(self, row: int, outcome: Outcome, amount: int = 1) -> None:
+        self._outcomes.append((row, int(outcome), amount))
+
+    def _waits(self, row: int, amount: int) -> None:
+        self._outcomes.append((row, -1, amount))
+
+    def _orphan(self, row: int) -> None:
+        self._count(row, Outcome.EARLY, -1)
+        self._count(row, Outcome.ORPHAN)
+
+    def _note(self, row: int) -> None:
+        self.models.col["is_news"][row] = 1
+        self.models.touch([row])
+
+    def _note_many(self, rows: Any) -> None:  # noqa: ANN401 - an integer array of either width
+        self.models.col["is_news"][rows] = 1
+        self.models.touch(rows)

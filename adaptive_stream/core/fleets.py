@@ -1,0 +1,240 @@
+"""The core: a function from ordered records to outputs, on state that it owns.
+
+Owns stream time, the choice of the family for each model, and the grid on which everything is evaluated. Never touches
+Kafka, a clock, a thread or a log. Called by the runtime's stepper, in a restore as well as live.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from adaptive_stream.contracts.errors import ErrorCode, Reject
+from adaptive_stream.contracts.events import Control, Metrics, OutputEvent, Prediction
+from adaptive_stream.core import snapshot
+from adaptive_stream.core.fleet import Fleet
+from adaptive_stream.core.join import Outcome
+from adaptive_stream.core.slice import Frozen, Slice, Stepped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from adaptive_stream.config.tree import Config
+    from adaptive_stream.contracts.events import ModelStatus
+
+MAX_KNOWN_MODELS = 200_000  # a cache of families by model id; emptied when full
+FORMAT = 1
+
+
+class _Head(msgspec.Struct, kw_only=True):
+    stream_time_ms: int
+    fleets: dict[str, snapshot.Head]
+    format: int = FORMAT
+
+
+class Fleets:
+    """All fleets of one task.
+
+    Args:
+        config: its families, in the order in which their patterns are tried.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.fleets = [Fleet(config, name=name, family=family) for name, family in config.families.items()]
+        self.stream_time_ms = -1
+        self._family_of: dict[str, Fleet] = {}
+        self._grids_ms = np.array([fleet.family.monitor.evaluate_every_s * 1000 for fleet in self.fleets])
+
+    def step(self, slice_: Slice) -> Stepped:
+        """Advance by a slice. If this raises, discard the fleets and restore.
+
+        Returns:
+            What is to be published, in order, and the places of records that were refused and changed nothing.
+        """
+        stepped = Stepped()
+        if not slice_.events:
+            return stepped
+        times = np.maximum.accumulate(np.maximum(np.array(slice_.times_ms), self.stream_time_ms))
+        start = 0
+        for place, crossed in self._crossings(times):
+            self._take(slice_, times, start, place, stepped)
+            before_ms = int(times[place - 1]) if place else self.stream_time_ms
+            for fleet in crossed:
+                stepped.outputs.extend(_ticks(fleet, before_ms, int(times[place])))
+            start = place
+        self._take(slice_, times, start, len(times), stepped)
+        self.stream_time_ms = int(times[-1])
+        return stepped
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Return what only grows, over all families: feedback by outcome (early is a level), and what was dropped."""
+        outcomes = np.zeros(len(Outcome), dtype=np.int64)
+        dropped: dict[str, int] = {}
+        for fleet in self.fleets:
+            outcomes += fleet.models.col["outcomes"][: fleet.models.count].sum(axis=0)
+            parts = {
+                **fleet.join.dropped,
+                **fleet.dropped,
+                "pane_expired": fleet.monitor.expired,
+                "feedback_ids_forgotten": fleet.join.seen.forgotten,
+                "departed_ids_forgotten": fleet.join.departed.forgotten,
+            }
+            for what, count in parts.items():
+                dropped[what] = dropped.get(what, 0) + count
+        return {"join": {o.name.lower(): int(outcomes[o]) for o in Outcome}, "dropped": dropped}
+
+    def gauges(self) -> dict[str, int]:
+        """Return the levels, over all families."""
+        return {
+            "models": sum(fleet.models.count for fleet in self.fleets),
+            "series": sum(fleet.monitor.series.count for fleet in self.fleets),
+            "waiting": sum(
+                int(fleet.models.col["waiting"][: fleet.models.count].sum()) for fleet in self.fleets
+            ),
+            "held": sum(fleet.join.tail - fleet.join.head for fleet in self.fleets),
+            "early": sum(len(fleet.join.early) for fleet in self.fleets),
+            "entities": sum(len(fleet.join.entities) for fleet in self.fleets),
+            "ring_bytes": sum(fleet.join.size_bytes for fleet in self.fleets),
+        }
+
+    def status(self, model_id: str) -> ModelStatus | None:
+        """Return a model's summary as of now; None when no event of it was seen."""
+        try:
+            fleet = self._fleet(model_id)
+        except Reject:
+            return None
+        row = fleet.row(model_id)
+        return None if row is None else fleet.status(row, now_ms=self.stream_time_ms + 1)
+
+    def freeze(self) -> Frozen:
+        """Return a snapshot of what changed since the last one; later steps do not change it."""
+        pages, directory = {}, []
+        for fleet in self.fleets:
+            for name, table in snapshot.tables(fleet).items():
+                prefix = f"{fleet.name}/{name}/"
+                pages.update({prefix + str(number): page for number, page in table.take_dirty().items()})
+                directory += [prefix + str(number) for number in range(table.page_count)]
+        heads = {fleet.name: snapshot.head(fleet) for fleet in self.fleets}
+        waiting = [saved.first_offset for saved in heads.values() if saved.first_offset >= 0]
+        head = msgspec.msgpack.encode(_Head(stream_time_ms=self.stream_time_ms, fleets=heads))
+        return Frozen(head=head, pages=pages, directory=directory, first_waiting_offset=min(waiting, default=None))
+
+    @classmethod
+    def thaw(
+        cls,
+        config: Config,
+        head: bytes,
+        pages: Mapping[str, bytes],
+        waiting: Iterable[tuple[int, int, Prediction]],
+    ) -> Fleets:
+        """Return fleets equal to those that were frozen.
+
+        Args:
+            config: the same; a family that is gone is forgotten, a new one starts empty.
+            head: of the snapshot.
+            pages: all of them.
+            waiting: (offset, time_ms, event) of the predictions from the first waiting one up to the snapshot.
+
+        Raises:
+            msgspec.DecodeError: the bytes are not of this format.
+        """
+        saved = msgspec.msgpack.decode(head, type=_Head)
+        fleets = cls(config)
+        fleets.stream_time_ms = saved.stream_time_ms
+        returning = {}
+        for fleet in fleets.fleets:
+            if fleet.name in saved.fleets:
+                own = _pages_of(fleet.name, pages)
+                returning[fleet.name] = snapshot.restore(fleet, saved.fleets[fleet.name], own)
+        for offset, time_ms, event in waiting:
+            for way in returning.values():
+                if way.wants(offset):
+                    way.take(event, offset=offset, time_ms=time_ms)
+        for way in returning.values():
+            way.finish()
+        return fleets
+
+    def dump(self) -> bytes:
+        """Return the whole state as canonical bytes: equal states, equal bytes."""
+        parts = [str(self.stream_time_ms).encode()]
+        for fleet in self.fleets:
+            parts.append(msgspec.msgpack.encode(snapshot.head(fleet)))
+            parts += snapshot.ring(fleet)
+            for table in snapshot.tables(fleet).values():
+                parts += [table.page(number) for number in range(table.page_count)]
+        return msgspec.msgpack.encode(parts)
+
+    # -- one slice -----------------------------------------------------------------------------------------------
+
+    def _crossings(self, times: np.ndarray) -> Iterator[tuple[int, list[Fleet]]]:
+        """Yield the places before which the grid of some family is crossed, with those families."""
+        if self.stream_time_ms < 0:
+            before = np.r_[times[0], times[:-1]]
+        else:
+            before = np.r_[self.stream_time_ms, times[:-1]]
+        crossed = times[None, :] // self._grids_ms[:, None] > before[None, :] // self._grids_ms[:, None]
+        for place in np.flatnonzero(crossed.any(axis=0)).tolist():
+            yield place, [fleet for fleet, is_crossed in zip(self.fleets, crossed[:, place], strict=True) if is_crossed]
+
+    def _take(self, slice_: Slice, times: np.ndarray, start: int, stop: int, stepped: Stepped) -> None:
+        """Take in the records between two crossings, then let every fleet work on its arrays."""
+        if start == stop:
+            return
+        for fleet in self.fleets:
+            fleet.reserve(stop - start)
+        events, offsets, stamps = slice_.events, slice_.offsets, slice_.times_ms
+        families = self._family_of
+        for place, now_ms in zip(range(start, stop), times[start:stop].tolist(), strict=True):
+            event = events[place]
+            try:
+                fleet = families.get(event.model_id) or self._fleet(event.model_id)
+                kind = type(event)
+                if kind is Prediction:
+                    fleet.predicted(event, offset=offsets[place], time_ms=stamps[place], now_ms=now_ms)  # type: ignore[arg-type]
+                elif kind is Metrics:
+                    fleet.measured(event)  # type: ignore[arg-type]
+                elif kind is Control:
+                    stepped.outputs.extend(fleet.ordered(event, now_ms=now_ms))  # type: ignore[arg-type]
+                    fleet.reserve(stop - place)
+                else:
+                    fleet.told(event, time_ms=stamps[place], now_ms=now_ms)  # type: ignore[arg-type]
+            except Reject as reject:
+                stepped.rejected.append((place, reject))
+        for fleet in self.fleets:
+            fleet.flush()
+
+    def _fleet(self, model_id: str) -> Fleet:
+        known = self._family_of.get(model_id)
+        if known is not None:
+            return known
+        for fleet in self.fleets:
+            if any(fnmatchcase(model_id, pattern) for pattern in fleet.family.match):
+                if len(self._family_of) >= MAX_KNOWN_MODELS:
+                    self._family_of.clear()
+                self._family_of[model_id] = fleet
+                return fleet
+        raise Reject(ErrorCode.UNKNOWN_MODEL, "no family's match covers this model_id", path="$.model_id")
+
+
+def _ticks(fleet: Fleet, before_ms: int, now_ms: int) -> Iterator[OutputEvent]:
+    """Evaluate at the first grid point after the earlier record and at the last one up to the later: two at most."""
+    grid_ms = fleet.family.monitor.evaluate_every_s * 1000
+    first, last = (before_ms // grid_ms + 1) * grid_ms, now_ms // grid_ms * grid_ms
+    yield from fleet.tick(now_ms=first)
+    if last > first:
+        # a status that is due in the gap is published at its end
+        status_ms = fleet.family.monitor.status_interval_s * 1000
+        yield from fleet.tick(now_ms=last, is_status_due=last // status_ms > first // status_ms)
+
+
+def _pages_of(fleet: str, pages: Mapping[str, bytes]) -> dict[str, list[bytes]]:
+    """Group one fleet's pages by table, in the order of their numbers."""
+    found: dict[str, list[tuple[int, bytes]]] = {}
+    for key, page in pages.items():
+        name, table, number = key.rsplit("/", 2)
+        if name == fleet:
+            found.setdefault(table, []).append((int(number), page))
+    return {table: [page for _, page in sorted(numbered)] for table, numbered in found.items()}

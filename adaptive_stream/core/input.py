@@ -1,0 +1,141 @@
+"""What a family's models take in and give out, as numbers.
+
+Owns the checks of features, outputs and labels against the family, and their coding. Never keeps state. Called by the
+fleet for every record, and by whole arrays to score.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptive_stream.contracts.errors import ErrorCode, Reject
+
+if TYPE_CHECKING:
+    import array
+
+    from numpy.typing import NDArray
+
+    from adaptive_stream.config.tree import Family
+    from adaptive_stream.contracts.events import Features, Label, Output
+
+NAN = float("nan")
+
+
+class Inputs:
+    """One family's coding.
+
+    Args:
+        family: its task, threshold, classes and features.
+
+    Attributes:
+        width: values of one prediction that are kept; 0 when the family names no features.
+    """
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._task = family.task
+        self.width = len(family.features)
+        self._names = [feature.name for feature in family.features]
+        # categorical: level > code; the code after the last level is "other"
+        self._levels: list[dict[Any, float] | None] = [
+            {level: float(code) for code, level in enumerate(feature.levels)}
+            if feature.kind == "categorical"
+            else None
+            for feature in family.features
+        ]
+        self._classes = {name: float(code) for code, name in enumerate(family.classes)}
+
+    def append(self, features: Features | None, target: array.array[float]) -> None:
+        """Append a prediction's values to a flat array: missing is NaN, an unknown level the code of "other".
+
+        Raises:
+            Reject: WRONG_DIMENSION or INVALID_FEATURE; the target is unchanged.
+        """
+        if type(features) is list and len(features) == self.width:
+            try:
+                target.fromlist(features)  # the quick way: numbers only; on any other value it changes nothing
+            except TypeError:
+                target.extend(self._coded(features))
+            return
+        if isinstance(features, dict):
+            missing = [name for name in self._names if name not in features]
+            if missing or len(features) != self.width:
+                what = f"{missing[0]!r} is missing" if missing else "there are names that the family does not have"
+                raise Reject(ErrorCode.WRONG_DIMENSION, f"features: {what}; null is missing", path="$.features")
+            target.extend(self._coded([features[name] for name in self._names]))
+            return
+        count = "none" if features is None else len(features)
+        raise Reject(
+            ErrorCode.WRONG_DIMENSION, f"the family has {self.width} features, the event {count}", path="$.features"
+        )
+
+    def _coded(self, values: list[Any]) -> list[float]:
+        coded = []
+        for place, (value, levels) in enumerate(zip(values, self._levels, strict=True)):
+            if value is None:
+                coded.append(NAN)
+            elif levels is not None:
+                coded.append(levels.get(value if isinstance(value, str) else f"{value:g}", float(len(levels))))
+            elif isinstance(value, str):
+                raise Reject(
+                    ErrorCode.INVALID_FEATURE,
+                    f"{self._names[place]} is numeric and got a string",
+                    path=f"$.features[{place}]",
+                )
+            else:
+                coded.append(value)
+        return coded
+
+    def output(self, output: Output) -> float:
+        """Return a probability (binary), a class code (multiclass) or a value (regression).
+
+        Raises:
+            Reject: INVALID_OUTPUT.
+        """
+        if self._task == "binary":
+            if isinstance(output, float) and 0 <= output <= 1:
+                return output
+            raise Reject(
+                ErrorCode.INVALID_OUTPUT, "binary: the probability of the positive class, from 0 to 1", path="$.output"
+            )
+        if self._task == "regression":
+            if isinstance(output, float):
+                return output
+            raise Reject(ErrorCode.INVALID_OUTPUT, "regression: a number", path="$.output")
+        if isinstance(output, str) and output in self._classes:
+            return self._classes[output]
+        if isinstance(output, list) and len(output) == len(self._classes) and min(output) >= 0 and max(output) <= 1:
+            return float(max(range(len(output)), key=output.__getitem__))
+        raise Reject(
+            ErrorCode.INVALID_OUTPUT, "multiclass: a class name, or a probability for each class", path="$.output"
+        )
+
+    def label(self, label: Label) -> float:
+        """Return 0 or 1 (binary), a class code (multiclass) or a value (regression).
+
+        Raises:
+            Reject: INVALID_OUTPUT.
+        """
+        if self._task == "binary":
+            if label in (0, 1) and not isinstance(label, str):
+                return float(label)
+            raise Reject(ErrorCode.INVALID_OUTPUT, "binary: the label is 0 or 1, false or true", path="$.label")
+        if self._task == "regression":
+            if not isinstance(label, str | bool):
+                return float(label)
+            raise Reject(ErrorCode.INVALID_OUTPUT, "regression: the label is a number", path="$.label")
+        if isinstance(label, str) and label in self._classes:
+            return self._classes[label]
+        if isinstance(label, float) and label.is_integer() and 0 <= label < len(self._classes):
+            return label
+        raise Reject(ErrorCode.INVALID_OUTPUT, "multiclass: the label is a class name or its index", path="$.label")
+
+    def score(self, outputs: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return scores in [0, 1], higher is better; arrays of one length."""
+        if self._task == "binary":
+            return ((outputs >= self._family.threshold) == (labels == 1)).astype(np.float64)
+        if self._task == "multiclass":
+            return (outputs == labels).astype(np.float64)
+        return 1.0 - np.minimum(np.abs(outputs - labels) / self._family.tolerance, 1.0)

@@ -1,0 +1,155 @@
+"""A fleet as bytes and back.
+
+Owns the format of the head: the small state that is not in tables. Never decides when. Called by ``Fleets``.
+The waiting predictions themselves are not here: their offsets and marks are, they are re-read from their topic.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from adaptive_stream.contracts.events import Feedback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from adaptive_stream.contracts.events import Prediction
+    from adaptive_stream.core.fleet import Fleet
+    from adaptive_stream.core.join import Remembered
+    from adaptive_stream.stats.rows import Rows
+
+FORMAT = 1
+
+
+class Head(msgspec.Struct, kw_only=True):
+    """The state of one fleet that is not in tables."""
+
+    ring: tuple[int, int]  # sequence numbers of the oldest waiting prediction and of the next one
+    first_offset: int  # of the oldest waiting prediction
+    offsets: bytes  # one bit an offset from first_offset on: it waits; deflated
+    flags: bytes  # the marks of those that wait, in order; deflated
+    arrivals: bytes  # grid cells of their arrivals, as differences; deflated to almost nothing
+    early: list[tuple[int, int, tuple[int, str], bytes]]  # number, since_ms, awaited (row, prediction), event
+    next_early: int
+    entities: list[tuple[int, str, int]]
+    entity_window: int
+    seen: tuple[int, int, int]  # count, cursor, forgotten
+    departed: tuple[int, int, int]
+    join_dropped: dict[str, int]
+    dropped: dict[str, int]
+    expired: int
+    format: int = FORMAT
+
+
+def tables(fleet: Fleet) -> dict[str, Rows]:
+    """Return the fleet's tables by the names of their pages; a later organ adds its own here."""
+    return {
+        "models": fleet.models,
+        "series": fleet.monitor.series,
+        "seen": fleet.join.seen.rows,
+        "departed": fleet.join.departed.rows,
+    }
+
+
+def head(fleet: Fleet) -> Head:
+    """Return the head of a flushed fleet."""
+    join = fleet.join
+    slots = join.slots(np.arange(join.head, join.tail))
+    offsets = join.col["offset"][slots]
+    first = int(offsets[0]) if len(offsets) else -1
+    bits = np.zeros(int(offsets[-1]) - first + 1 if len(offsets) else 0, dtype=np.uint8)
+    bits[offsets - first] = 1
+    return Head(
+        ring=(join.head, join.tail),
+        first_offset=first,
+        offsets=zlib.compress(np.packbits(bits).tobytes(), 1),
+        flags=zlib.compress(join.col["flags"][slots].tobytes(), 1),
+        arrivals=zlib.compress(np.diff(join.col["arrival"][slots], prepend=0).tobytes(), 1),
+        early=[(n, since, key, msgspec.msgpack.encode(event)) for n, (since, key, event) in join.early.items()],
+        next_early=join.next_early,
+        entities=[(row, entity, count) for (row, entity), count in join.entities.items()],
+        entity_window=join.entity_window,
+        seen=_cursors(join.seen),
+        departed=_cursors(join.departed),
+        join_dropped=join.dropped,
+        dropped=fleet.dropped,
+        expired=fleet.monitor.expired,
+    )
+
+
+def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Waiting:
+    """Fill a fresh fleet; the waiting predictions follow through what is returned."""
+    for name, table in tables(fleet).items():
+        for page in pages.get(name, []):
+            table.load(page)
+    join = fleet.join
+    join.head = join.tail = saved.ring[0]
+    join.seen.restore(count=saved.seen[0], cursor=saved.seen[1], forgotten=saved.seen[2])
+    join.departed.restore(count=saved.departed[0], cursor=saved.departed[1], forgotten=saved.departed[2])
+    for number, since, key, event in saved.early:
+        join.early[number] = (since, key, msgspec.msgpack.decode(event, type=Feedback))
+        join.early_by_key.setdefault(key, []).append(number)
+    join.next_early = saved.next_early
+    join.entities = {(row, entity): count for row, entity, count in saved.entities}
+    join.entity_window = saved.entity_window
+    join.dropped = dict(saved.join_dropped)
+    fleet.dropped = dict(saved.dropped)
+    fleet.monitor.expired = saved.expired
+    fleet.reindex()
+    return Waiting(fleet, saved)
+
+
+class Waiting:
+    """The way back of the waiting predictions: those whose bit is set are taken in again."""
+
+    def __init__(self, fleet: Fleet, saved: Head) -> None:
+        self._fleet = fleet
+        self._saved = saved
+        self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8))
+
+    def wants(self, offset: int) -> bool:
+        """Say whether the prediction at this offset waits in this fleet."""
+        place = offset - self._saved.first_offset
+        return self._saved.first_offset >= 0 and 0 <= place < len(self._bits) and bool(self._bits[place])
+
+    def take(self, event: Prediction, *, offset: int, time_ms: int) -> None:
+        """Put one back."""
+        self._fleet.put_back(event, offset=offset, time_ms=time_ms)
+
+    def finish(self) -> None:
+        """Mark those that were answered.
+
+        Raises:
+            ValueError: not all of them came, or they leave a hole; the caller chose to go on without the lost ones.
+        """
+        self._fleet.finish_put_back()
+        join = self._fleet.join
+        flags = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)
+        lost = len(flags) - (join.tail - join.head)
+        # what retention took is the oldest: the marks of the others are the last ones
+        slots = join.slots(np.arange(join.head, join.tail))
+        join.col["flags"][slots] = flags[lost:]
+        arrivals = np.cumsum(np.frombuffer(zlib.decompress(self._saved.arrivals), dtype="<i8"))
+        join.col["arrival"][slots] = arrivals[lost:]
+        # counted before the snapshot already
+        join.dropped, self._fleet.dropped = dict(self._saved.join_dropped), dict(self._saved.dropped)
+        if not lost:
+            assert (join.head, join.tail) == self._saved.ring, "every waiting prediction came back"
+
+
+def _cursors(remembered: Remembered) -> tuple[int, int, int]:
+    return remembered.count, remembered.cursor, remembered.forgotten
+
+
+def ring(fleet: Fleet) -> Iterator[bytes]:
+    """Yield the waiting predictions as canonical bytes, oldest first, for comparisons."""
+    join = fleet.join
+    slots = join.slots(np.arange(join.head, join.tail))
+    for name in sorted(join.col):
+        yield name.encode()
+        yield join.col[name][slots].tobytes()
+    yield msgspec.msgpack.encode([join.keys[slot] for slot in slots.tolist()])

@@ -1,0 +1,143 @@
+"""From raw records to typed events: the edge where bytes are parsed, once.
+
+Owns what is refused before the core sees it: bad bytes, wrong keys, absurd times, records on the wrong partition.
+Never touches state. Called by the task for each slice, live and in a restore, with equal results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiokafka.partitioner import murmur2
+
+from adaptive_stream.contracts.errors import ErrorCode, Reject
+from adaptive_stream.core.slice import Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka import ConsumerRecord
+
+    from adaptive_stream.contracts.codec import Codec
+    from adaptive_stream.contracts.topics import Topic
+
+MOVED_HEADER = "as_repartitioned"  # marks a record that was re-published once, so that there is no second round
+MAX_KNOWN_KEYS = 200_000  # a cache: about 20 MB; emptied when full, then filled again
+
+
+@dataclass(slots=True)
+class Refused:
+    """One record for the dead letters, with the reason."""
+
+    topic: Topic
+    record: ConsumerRecord
+    reject: Reject
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A slice of a batch after parsing. ``records`` stand beside the slice's events, for those the core rejects."""
+
+    slice: Slice
+    records: list[ConsumerRecord]
+    refused: list[Refused] = field(default_factory=list)
+    misplaced: list[tuple[Topic, int, ConsumerRecord]] = field(default_factory=list)
+
+
+class Intake:
+    """Parse the records of one task.
+
+    Args:
+        codec: from bytes to events.
+        partition: the task's partition number.
+        partitions: how many partitions each input has.
+    """
+
+    def __init__(self, codec: Codec, *, partition: int, partitions: int) -> None:
+        self._decode = codec.decode
+        self._partition = partition
+        self._partitions = partitions
+        self._models: dict[bytes, str] = {}
+
+    def parse(
+        self,
+        topics: Sequence[Topic],
+        records: Sequence[ConsumerRecord],
+        *,
+        limits_ms: tuple[int, int],
+        skipped: set[tuple[str, int]],
+    ) -> Parsed:
+        """Parse a run of ordered records.
+
+        Args:
+            topics: of each record.
+            records: in processing order.
+            limits_ms: earliest and latest believable record timestamp.
+            skipped: (topic, offset) of the records on which the step failed before.
+        """
+        slice_ = Slice(topics=[], offsets=[], times_ms=[], events=[])
+        parsed = Parsed(slice=slice_, records=[])
+        decode, models = self._decode, self._models
+        earliest, latest = limits_ms
+        for topic, record in zip(topics, records, strict=True):
+            try:
+                if skipped and (str(topic), record.offset) in skipped:
+                    raise Reject(ErrorCode.POISON, "the step failed on this record; see the worker's log for the trace")
+                model_id = models.get(record.key) if record.key is not None else None
+                if model_id is None:
+                    model_id = self._place(record)
+                    if model_id is None:
+                        parsed.misplaced.append((topic, self.home(record.key), record))
+                        continue
+                time_ms = record.timestamp
+                if not earliest <= time_ms <= latest:
+                    raise Reject(
+                        ErrorCode.ABSURD_TIME,
+                        "the record's timestamp is before time.earliest or more than time.max_future_skew_s ahead",
+                    )
+                event = decode(topic, record.value, record.headers)
+                if event.model_id != model_id:
+                    raise Reject(
+                        ErrorCode.KEY_MISMATCH,
+                        "the record's key and the body's model_id differ; the key must be the model_id",
+                        path="$.model_id",
+                    )
+            except Reject as reject:
+                parsed.refused.append(Refused(topic, record, reject))
+                continue
+            slice_.topics.append(topic)
+            slice_.offsets.append(record.offset)
+            slice_.times_ms.append(time_ms)
+            slice_.events.append(event)
+            parsed.records.append(record)
+        return parsed
+
+    def home(self, key: bytes) -> int:
+        """Return the partition that Kafka's default partitioner gives a key."""
+        return home(key, self._partitions)
+
+    def _place(self, record: ConsumerRecord) -> str | None:
+        """Return the model id of a key seen for the first time; None when it belongs to another partition."""
+        if not record.key:
+            raise Reject(ErrorCode.MISSING_KEY, "the record has no key; the key must be the model_id")
+        try:
+            model_id: str = record.key.decode()
+        except UnicodeDecodeError as error:
+            raise Reject(ErrorCode.MISSING_KEY, "the record's key is not UTF-8; it must be the model_id") from error
+        if self.home(record.key) != self._partition:
+            if any(name == MOVED_HEADER for name, _ in record.headers):
+                raise Reject(
+                    ErrorCode.WRONG_PARTITION,
+                    "the record is on the wrong partition after it was moved once; partition by murmur2 of the key",
+                )
+            return None
+        if len(self._models) >= MAX_KNOWN_KEYS:
+            self._models.clear()
+        self._models[record.key] = model_id
+        return model_id
+
+
+def home(key: bytes, partitions: int) -> int:
+    """Return the partition of a key under Kafka's default (murmur2) partitioner."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

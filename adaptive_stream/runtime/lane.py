@@ -1,0 +1,168 @@
+"""What a task has fetched and not yet stepped: one lane an input, cut into batches in the order of time.
+
+Owns the buffers, the rule that keeps the inputs aligned in time, and the order inside a batch. Never decodes: it sees
+timestamps, offsets and sizes. Called by the task.
+
+The order is Kafka Streams': merge the inputs by time, never reorder one input. A record's time is the greatest
+timestamp of its input's records in the batch so far, so that a producer's bad clock cannot move an order past the
+one before it. docs/decisions/stream-time.md has the reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptive_stream.contracts.topics import INPUTS, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka import ConsumerRecord
+
+BEFORE_TIME = -(2**62)  # sorts before any timestamp a producer can write
+
+
+class Lane:
+    """One input's fetched records, in offset order."""
+
+    def __init__(self) -> None:
+        self.records: list[ConsumerRecord] = []
+        self.size_bytes = 0
+        self.is_at_end = False
+
+    def extend(self, records: Sequence[ConsumerRecord]) -> None:
+        """Append what was fetched."""
+        self.records.extend(records)
+        self.size_bytes += sum([len(record.value or b"") + 64 for record in records])  # 64: key and envelope, about
+
+    def take(self, count: int) -> list[ConsumerRecord]:
+        """Remove and return the first ``count`` records."""
+        taken, self.records = self.records[:count], self.records[count:]
+        self.size_bytes -= sum([len(record.value or b"") + 64 for record in taken])
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The records of one transaction, in processing order.
+
+    ``ranges`` holds for each input the first offset and the next one after the last; inputs without records are absent.
+    """
+
+    cut_ms: int
+    topics: list[Topic]
+    records: list[ConsumerRecord]
+    ranges: dict[Topic, tuple[int, int]]
+
+
+def order(inputs: Mapping[Topic, Sequence[ConsumerRecord]], *, cut_ms: int, limits_ms: tuple[int, int]) -> Batch:
+    """Merge the records of a batch by (time so far, rank of the topic, offset): a pure function of the batch.
+
+    Args:
+        inputs: each input's records, in offset order.
+        cut_ms: the wall clock at which the batch was cut; it is journalled.
+        limits_ms: earliest and latest believable timestamp. A record outside takes the place after its predecessor.
+    """
+    times, ranks, flat, topics = [], [], [], []
+    for rank, topic in enumerate(INPUTS):
+        records = inputs.get(topic, ())
+        if not records:
+            continue
+        times.append(_times_so_far(records, limits_ms))
+        ranks.append(np.full(len(records), rank))
+        flat.extend(records)
+        topics.extend([topic] * len(records))
+    if len(times) > 1:
+        # stable: within one input the records stand in offset order already
+        places = np.lexsort((np.concatenate(ranks), np.concatenate(times))).tolist()
+        flat = [flat[place] for place in places]
+        topics = [topics[place] for place in places]
+    ranges = {topic: (records[0].offset, records[-1].offset + 1) for topic, records in inputs.items() if records}
+    return Batch(cut_ms=cut_ms, topics=topics, records=flat, ranges=ranges)
+
+
+class Lanes:
+    """All inputs of one task.
+
+    Args:
+        max_batch_records: most records of one batch.
+        max_buffer_bytes: above it the task asks for no more.
+    """
+
+    def __init__(self, *, max_batch_records: int, max_buffer_bytes: int) -> None:
+        self.lanes = {topic: Lane() for topic in INPUTS}
+        self._max_batch_records = max_batch_records
+        self._max_buffer_bytes = max_buffer_bytes
+
+    @property
+    def count(self) -> int:
+        """Records held."""
+        return sum(len(lane.records) for lane in self.lanes.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held."""
+        return sum(lane.size_bytes for lane in self.lanes.values())
+
+    def has_room(self, topic: Topic) -> bool:
+        """Say whether this input may be fetched.
+
+        An input that is empty may always be: otherwise a full lane could starve the one that it waits for.
+        """
+        return self.size_bytes < self._max_buffer_bytes or not self.lanes[topic].records
+
+    def clear(self) -> None:
+        """Forget everything fetched; what is at its end is not known any more."""
+        for topic in self.lanes:
+            self.lanes[topic] = Lane()
+
+    def takeable(self, *, limits_ms: tuple[int, int], is_patient: bool) -> dict[Topic, int]:
+        """Count, for each input, the records that the next batch may take.
+
+        Args:
+            limits_ms: earliest and latest believable timestamp.
+            is_patient: whether an input that is empty but not at its end holds the others.
+
+        Returns:
+            The length of the prefix of each input; all 0 while the alignment in time asks for patience.
+        """
+        horizon = np.inf
+        times: dict[Topic, np.ndarray] = {}
+        for topic, lane in self.lanes.items():
+            if lane.records:
+                times[topic] = _times_so_far(lane.records[: self._max_batch_records], limits_ms)
+                if not lane.is_at_end:
+                    horizon = min(horizon, float(times[topic][-1]))
+            elif not lane.is_at_end and is_patient:
+                return dict.fromkeys(self.lanes, 0)
+        counts = {topic: int(np.searchsorted(array, horizon, side="right")) for topic, array in times.items()}
+        if sum(counts.values()) > self._max_batch_records:
+            counts = self._first(counts, times)
+        return counts
+
+    def cut(self, counts: Mapping[Topic, int], *, cut_ms: int, limits_ms: tuple[int, int]) -> Batch:
+        """Take these prefixes out of the lanes and order them."""
+        return order(
+            {topic: self.lanes[topic].take(count) for topic, count in counts.items() if count},
+            cut_ms=cut_ms,
+            limits_ms=limits_ms,
+        )
+
+    def _first(self, counts: Mapping[Topic, int], times: Mapping[Topic, np.ndarray]) -> dict[Topic, int]:
+        merged = np.concatenate([times[topic][:count] for topic, count in counts.items()])
+        owners = np.concatenate([np.full(count, place) for place, count in enumerate(counts.values())])
+        ranks = np.array([INPUTS.index(topic) for topic in counts])[owners]
+        chosen = owners[np.lexsort((ranks, merged))[: self._max_batch_records]]
+        totals = np.bincount(chosen, minlength=len(counts))
+        return {topic: int(total) for topic, total in zip(counts, totals, strict=True)}
+
+
+def _times_so_far(records: Sequence[ConsumerRecord], limits_ms: tuple[int, int]) -> np.ndarray:
+    times = np.fromiter([record.timestamp for record in records], dtype=np.int64, count=len(records))
+    absurd = (times < limits_ms[0]) | (times > limits_ms[1])
+    if absurd.any():
+        times[absurd] = BEFORE_TIME
+    return np.maximum.accumulate(times)

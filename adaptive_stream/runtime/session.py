@@ -1,0 +1,173 @@
+"""The transactional session of one task: everything that is written to Kafka goes through here, all or nothing.
+
+Owns one transactional producer at a time and every known trap of its client (docs/decisions/aiokafka.md): futures are
+checked before the commit, no call waits without a limit, a producer that failed once is thrown away. Never decides what
+to write. Called by the task alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
+
+from adaptive_stream.runtime.connection import connection
+from adaptive_stream.runtime.failure import Fatal, Fenced, TransactionFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from adaptive_stream.config import Config
+
+MAX_BATCH_BYTES = 1_000_000  # below the broker's default message.max.bytes, 1,048,588, batch header included
+MAX_REQUEST_BYTES = 4_000_000  # a dead letter carries a whole input record plus its headers
+
+FENCED = (
+    kafka_errors.ProducerFenced,
+    kafka_errors.InvalidProducerEpoch,
+    kafka_errors.TransactionCoordinatorFenced,
+    kafka_errors.InvalidProducerIdMapping,
+)
+HOPELESS = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordTooLargeError,
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.GroupAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.InvalidTransactionTimeout,
+    kafka_errors.UnsupportedVersionError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One record to produce. ``time_ms`` is the wall clock of the batch's cut: retention goes by it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    time_ms: int
+    headers: Sequence[tuple[str, bytes]] = field(default=())
+
+
+class Session:
+    """One task's transactional producer, from fencing to fencing.
+
+    Args:
+        config: the worker's configuration.
+        transactional_id: the same for every owner the task ever has; that is what fences.
+    """
+
+    def __init__(self, config: Config, *, transactional_id: str) -> None:
+        self._config = config
+        self._transactional_id = transactional_id
+        self._limit_s = config.kafka.call_timeout_ms / 1000
+        self._producer: AIOKafkaProducer | None = None
+
+    async def fence(self) -> None:
+        """Start a new producer: the former owner can no longer commit, and its open transaction is aborted.
+
+        Raises:
+            TransactionFailed: Kafka could not be reached within the limit; call again.
+            Fatal: Kafka refuses for a reason that waiting does not mend.
+        """
+        await self.discard()
+        options = connection(self._config)
+        self._producer = AIOKafkaProducer(
+            **options,
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=self._config.kafka.transaction_timeout_ms,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            linger_ms=0,
+        )
+        await self._call("fence", self._producer.start())
+
+    async def commit(
+        self, writes: Sequence[Write], offsets: Mapping[TopicPartition, int], *, group: str
+    ) -> None:
+        """Write everything and the offsets in one transaction.
+
+        Raises:
+            Fenced: another owner has taken over; nothing of this took effect.
+            TransactionFailed: the outcome is unknown; fence again and ask the log.
+            Fatal: the transaction can never succeed as it is.
+        """
+        producer = self._producer
+        if producer is None:
+            raise TransactionFailed(f"{self._transactional_id}: no producer; it was discarded after a failure")
+        await self._call("begin", producer.begin_transaction())
+        futures = [
+            await self._call("produce", producer.send_batch(batch, topic, partition=partition))
+            for (topic, partition), batches in self._pack(producer, writes).items()
+            for batch in batches
+        ]
+        if futures:
+            # commit_transaction() commits even if a produce inside has failed: look at every future first
+            await self._call("produce", asyncio.gather(*futures))
+        await self._call("offsets", producer.send_offsets_to_transaction(dict(offsets), group))
+        await self._call("commit", producer.commit_transaction())
+
+    async def discard(self) -> None:
+        """Throw the producer away, within a bound, whatever state it is in. What it had open times out or is fenced."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        stopping = asyncio.ensure_future(producer.stop())
+        done, _ = await asyncio.wait([stopping], timeout=2.0)  # a healthy stop takes milliseconds; a sick one for ever
+        if not done:
+            stopping.cancel()
+            # stop() hangs on batches that can never be sent; its sender would reconnect in a tight loop meanwhile
+            sender = producer._sender  # noqa: SLF001 - the client offers no other way to end it
+            if sender is not None and sender.sender_task is not None:
+                sender.sender_task.cancel()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(producer.client.close(), timeout=2.0)
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            await stopping
+
+    async def partitions(self, topic: str) -> int:
+        """Return the number of partitions of an output topic.
+
+        Raises:
+            TransactionFailed: the metadata could not be read within the limit.
+        """
+        if self._producer is None:
+            raise TransactionFailed(f"{self._transactional_id}: no producer; it was discarded after a failure")
+        return len(await self._call("metadata", self._producer.partitions_for(topic)))
+
+    def _pack(self, producer: AIOKafkaProducer, writes: Sequence[Write]) -> dict[tuple[str, int], list[Any]]:
+        # send() costs five times send_batch() per record
+        packed: dict[tuple[str, int], list[Any]] = {}
+        for write in writes:
+            batches = packed.setdefault((write.topic, write.partition), [])
+            record = {
+                "timestamp": write.time_ms,
+                "key": write.key,
+                "value": write.value,
+                "headers": list(write.headers),
+            }
+            if not batches or batches[-1].append(**record) is None:
+                batches.append(producer.create_batch())
+                batches[-1].append(**record)
+        return packed
+
+    async def _call(self, what: str, awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - each call has its own result
+        place = f"{self._transactional_id}: {what}"
+        try:
+            return await asyncio.wait_for(awaitable, self._limit_s)
+        except TimeoutError as error:
+            raise TransactionFailed(f"{place} outlived {self._limit_s:g} s (kafka.call_timeout_ms)") from error
+        except FENCED as error:
+            raise Fenced(f"{place}: {error!r}") from error
+        except HOPELESS as error:
+            raise Fatal(f"{place}: {error!r}; see docs/runbooks/ for what the broker must allow") from error
+        except (kafka_errors.KafkaError, OSError) as error:
+            raise TransactionFailed(f"{place}: {error!r}") from error

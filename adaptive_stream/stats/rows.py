@@ -1,0 +1,127 @@
+"""Growable tables of arrays: a model, a series, a remembered id is a row.
+
+Owns the growth, the marks of what changed since the last snapshot, and the bytes of a page. Never knows what a column
+means. Every organ keeps its state in these tables, so that snapshot and restore are written once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+FORMAT = 1
+Key = tuple[str, ...]
+
+
+class Column(NamedTuple):
+    """One column: its name, dtype, the shape of one row's value, and the value of a fresh row."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] = ()
+    fill: float = 0
+
+
+class _Page(msgspec.Struct):
+    first: int
+    keys: list[Key]
+    columns: dict[str, tuple[str, list[int], bytes]]
+    count: int
+    format: int = FORMAT
+
+
+class Rows:
+    """A table that grows by doubling, up to a limit that its owner enforces.
+
+    Args:
+        columns: of the table.
+        page_rows: rows of one page, the unit of a snapshot.
+
+    Attributes:
+        col: the arrays by name, longer than ``count``; they are replaced when the table grows, so hold none of them.
+        keys: what each row stands for; empty for tables without keys.
+        index: from key to row.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, page_rows: int = 64) -> None:
+        self._columns = {column.name: column for column in columns}
+        self._page_rows = page_rows
+        self.count = 0
+        self.keys: list[Key] = []
+        self.index: dict[Key, int] = {}
+        self.col: dict[str, NDArray[Any]] = {
+            column.name: np.full((page_rows, *column.shape), column.fill, dtype=column.dtype) for column in columns
+        }
+        self._dirty: set[int] = set()
+
+    def add(self, key: Key) -> int:
+        """Append a row under a key and return it."""
+        row = self.extend(1)
+        self.keys.append(key)
+        self.index[key] = row
+        return row
+
+    def extend(self, count: int) -> int:
+        """Append fresh rows and return the first of them. O(1) a row, amortised."""
+        first, self.count = self.count, self.count + count
+        capacity = len(next(iter(self.col.values())))
+        if self.count > capacity:
+            while capacity < self.count:
+                capacity *= 2
+            for name, column in self._columns.items():
+                grown = np.full((capacity, *column.shape), column.fill, dtype=column.dtype)
+                grown[:first] = self.col[name][:first]
+                self.col[name] = grown
+        self.touch(np.arange(first, self.count))
+        return first
+
+    def touch(self, rows: NDArray[np.int64] | Sequence[int]) -> None:
+        """Mark rows as changed."""
+        self._dirty.update(np.unique(np.asarray(rows, dtype=np.int64) // self._page_rows).tolist())
+
+    def touch_page(self, page: int) -> None:
+        """Mark one page as changed."""
+        self._dirty.add(page)
+
+    def take_dirty(self) -> dict[int, bytes]:
+        """Return the pages that changed since the last call, and start anew."""
+        pages = {page: self.page(page) for page in sorted(self._dirty)}
+        self._dirty.clear()
+        return pages
+
+    @property
+    def page_count(self) -> int:
+        """How many pages the table has."""
+        return -(-self.count // self._page_rows)
+
+    def page(self, number: int) -> bytes:
+        """Return the bytes of one page."""
+        first = number * self._page_rows
+        stop = min(first + self._page_rows, self.count)
+        columns = {
+            name: (array.dtype.str, list(array[first:stop].shape), array[first:stop].tobytes())
+            for name, array in self.col.items()
+        }
+        return msgspec.msgpack.encode(
+            _Page(first=first, keys=self.keys[first:stop], columns=columns, count=stop - first)
+        )
+
+    def load(self, content: bytes) -> None:
+        """Put a page back; pages come in ascending order. A column that the page lacks keeps its fill."""
+        page = msgspec.msgpack.decode(content, type=_Page)
+        assert page.first == self.count, "pages are loaded in order and without holes"
+        self.extend(page.count)
+        for name, (dtype, shape, raw) in page.columns.items():
+            if name in self.col:
+                self.col[name][page.first : self.count] = np.frombuffer(raw, dtype=dtype).reshape(shape)
+        for place, key in enumerate(page.keys):
+            self.keys.append(key)
+            self.index[key] = page.first + place
+        self._dirty.clear()
