@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
+from adaptive_stream.contracts.clock import TIME_PATTERN
+
 MAX_ID_CHARS = 256  # as UUIDs, ULIDs and "tenant/model" paths need; a key stays far below Kafka's limits
 MAX_TEXT_CHARS = 4096
 MAX_FEATURES = 4096
@@ -20,7 +22,14 @@ MAX_VALUES = 256
 
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, description="a non-empty identifier")]
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
-Timestamp = Annotated[str, Meta(max_length=40, description="RFC 3339 date and time with offset")]
+Timestamp = Annotated[
+    str,
+    Meta(
+        max_length=40,
+        description="RFC 3339 date and time with offset",
+        extra_json_schema={"format": "date-time", "pattern": TIME_PATTERN},
+    ),
+]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 FeatureValue = float | str | None
@@ -29,9 +38,11 @@ Features = (
     | Annotated[dict[Id, FeatureValue], Meta(max_length=MAX_FEATURES)]
 )
 """An array in the family's order, or values by name; null is missing. Categorical values are strings (or numbers)."""
-Output = float | Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)] | Annotated[
-    list[float], Meta(min_length=1, max_length=MAX_CLASSES)
-]
+Output = (
+    float
+    | Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
+    | Annotated[list[float], Meta(min_length=1, max_length=MAX_CLASSES)]
+)
 """Binary: the probability of the positive class. Multiclass: a class name, or probabilities in the order of
 ``task.classes``. Regression: the predicted value."""
 Label = bool | float | Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
@@ -43,7 +54,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What every event of the contract has in common: nothing but being one."""
 
 
-class Prediction(Event):
+class Prediction(Event, frozen=True, kw_only=True):
     """A served model has predicted something. Source: apps. Topic: predictions."""
 
     TYPE: ClassVar[str] = "adaptive.prediction"
@@ -62,7 +73,7 @@ class Prediction(Event):
     occurred_at: Timestamp | None = None
 
 
-class Rating(Event, tag_field="kind", tag="rating"):
+class Rating(Event, frozen=True, kw_only=True, tag_field="kind", tag="rating"):
     """Somebody rated a prediction on a scale. Source: apps. Topic: feedback."""
 
     TYPE: ClassVar[str] = "adaptive.feedback"
@@ -78,7 +89,7 @@ class Rating(Event, tag_field="kind", tag="rating"):
     occurred_at: Timestamp | None = None
 
 
-class Correction(Event, tag_field="kind", tag="correction"):
+class Correction(Event, frozen=True, kw_only=True, tag_field="kind", tag="correction"):
     """The truth became known. With ``features`` (and ``output``) it needs no prediction. Topic: feedback."""
 
     TYPE: ClassVar[str] = "adaptive.feedback"
@@ -97,7 +108,7 @@ class Correction(Event, tag_field="kind", tag="correction"):
     occurred_at: Timestamp | None = None
 
 
-class Preference(Event, tag_field="kind", tag="preference"):
+class Preference(Event, frozen=True, kw_only=True, tag_field="kind", tag="preference"):
     """Of two predictions, somebody chose one. Source: apps. Topic: feedback."""
 
     TYPE: ClassVar[str] = "adaptive.feedback"
@@ -114,7 +125,7 @@ class Preference(Event, tag_field="kind", tag="preference"):
 Feedback = Rating | Correction | Preference
 
 
-class Metrics(Event):
+class Metrics(Event, frozen=True, kw_only=True):
     """A tool reports figures of a model that it measured itself. Topic: metrics. At least one figure is given."""
 
     TYPE: ClassVar[str] = "adaptive.metrics"
@@ -151,7 +162,7 @@ class Action(StrEnum):
     SILENCE = "silence"
 
 
-class Control(Event):
+class Control(Event, frozen=True, kw_only=True):
     """An operator's order, obeyed by the log's order. Topic: control."""
 
     TYPE: ClassVar[str] = "adaptive.control"
@@ -181,7 +192,7 @@ class Severity(StrEnum):
     HIGH = "high"
 
 
-class Alert(Event):
+class Alert(Event, frozen=True, kw_only=True):
     """An alert began, changed its severity, or ended. Field names are Alertmanager's. Topic: alerts."""
 
     TYPE: ClassVar[str] = "adaptive.alert"
@@ -229,7 +240,7 @@ class Trigger(StrEnum):
     SCHEDULE = "schedule"
 
 
-class Adaptation(Event, rename={"from_": "from"}):
+class Adaptation(Event, frozen=True, kw_only=True, rename={"from_": "from"}):
     """Something about a model changed, or was refused, and why. Topic: adaptations."""
 
     TYPE: ClassVar[str] = "adaptive.adaptation"
@@ -245,7 +256,7 @@ class Adaptation(Event, rename={"from_": "from"}):
     caused_by: Annotated[list[Id], Meta(max_length=MAX_VALUES)] = []
 
 
-class Artifact(Event):
+class Artifact(Event, frozen=True, kw_only=True):
     """Where a variant's weights are, and how to check them."""
 
     uri: Annotated[str, Meta(min_length=1, max_length=2048)]
@@ -253,8 +264,8 @@ class Artifact(Event):
     size_bytes: Annotated[int, Meta(ge=0)]
 
 
-class ModelCommand(Event):
-    """What a model must serve from now on: the whole desired state, never a delta. Topic: model-commands (compacted)."""
+class ModelCommand(Event, frozen=True, kw_only=True):
+    """What a model must serve: the whole desired state, never a delta. Topic: model-commands (compacted)."""
 
     TYPE: ClassVar[str] = "adaptive.model-command"
 
@@ -268,7 +279,7 @@ class ModelCommand(Event):
     evidence: Annotated[list[Id], Meta(max_length=MAX_VALUES)] = []
 
 
-class Estimate(Event):
+class Estimate(Event, frozen=True, kw_only=True):
     """A measured figure with its uncertainty. ``low`` and ``high`` bound a 95 % interval; absent when ``n`` is 0."""
 
     n: Annotated[int, Meta(ge=0)]
@@ -277,7 +288,7 @@ class Estimate(Event):
     high: float | None = None
 
 
-class PaneFigures(Event):
+class PaneFigures(Event, frozen=True, kw_only=True):
     """What one pane of event time holds, credited to the time of the predictions."""
 
     starts_at: Timestamp
@@ -285,7 +296,7 @@ class PaneFigures(Event):
     value: float | None = None
 
 
-class SeriesStatus(Event):
+class SeriesStatus(Event, frozen=True, kw_only=True):
     """One variant of a model on one channel."""
 
     variant_id: Id
@@ -301,8 +312,8 @@ class SeriesStatus(Event):
     alerts: dict[str, str] = {}
 
 
-class ModelStatus(Event):
-    """One summary per model, published when it changed, at an interval of stream time. Topic: model-status (compacted)."""
+class ModelStatus(Event, frozen=True, kw_only=True):
+    """One summary per model, published when it changed, at intervals. Topic: model-status (compacted)."""
 
     TYPE: ClassVar[str] = "adaptive.model-status"
 
