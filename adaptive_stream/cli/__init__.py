@@ -6,6 +6,8 @@ own. Heavy imports stand inside the verbs, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 from adaptive_stream.cli import config, demo, kafka, read, run, schemas, send
@@ -23,4 +25,6 @@ for verbs in (demo, run, config, schemas, read, send, kafka):
 
 def main() -> None:
     """Run the command line."""
+    # each verb reports in its own words what came of a failure; `run` sets the levels anew
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     app()

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from adaptive_stream.client import Subscriber
     from adaptive_stream.config import Config
+    from adaptive_stream.contracts.topics import Topic
+
+T = TypeVar("T")
+REACH_S = 30.0  # how long a verb waits for the cluster
 
 Files = Annotated[list[Path] | None, typer.Option("--config", "-c", help="A YAML file; several are merged.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting, as kafka.bootstrap=host:9092.")]
@@ -28,6 +37,38 @@ def loaded(files: list[Path] | None, settings: list[str] | None) -> Config:
         raise typer.Exit(78) from error
 
 
+def reachable(files: list[Path] | None, settings: list[str] | None) -> Config:
+    """Return a configuration for verbs that only need to reach the cluster: without a file, no family is asked for."""
+    return loaded(files, [*(settings or []), *([] if files else ['families.any.match=["*"]'])])
+
+
+@asynccontextmanager
+async def patiently(opening: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Enter a client's context within a limit; aiokafka by itself may try for ever.
+
+    Raises:
+        TimeoutError: it did not open in time.
+    """
+    async with asyncio.timeout(REACH_S):
+        opened = await opening.__aenter__()
+    try:
+        yield opened
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def reaching(tree: Config, topic: Topic) -> AsyncIterator[Subscriber]:
+    """Read a topic from its beginning, with the configured security."""
+    from adaptive_stream.client import Subscriber
+    from adaptive_stream.runtime.connection import connection
+
+    options = connection(tree)
+    bootstrap = options.pop("bootstrap_servers")
+    async with patiently(Subscriber(bootstrap, topic, prefix=tree.topics.prefix, **options)) as subscriber:
+        yield subscriber
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("run")(run)
@@ -39,7 +80,6 @@ def register(app: typer.Typer) -> None:
 
 def run(config: Files = None, settings: Settings = None) -> None:
     """Run a worker until SIGTERM; a second signal ends it at once."""
-    import asyncio
     import gc
 
     from adaptive_stream.runtime.failure import Fatal
@@ -60,7 +100,6 @@ def run(config: Files = None, settings: Settings = None) -> None:
 
 def create(config: Files = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Create the topics that are missing, as the worker needs them."""
-    import asyncio
 
     from adaptive_stream.runtime import topics
     from adaptive_stream.runtime.failure import Fatal
@@ -75,7 +114,6 @@ def create(config: Files = None, settings: Settings = None, as_json: AsJson = Fa
 
 def check(config: Files = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Check that the topics are there and partitioned together."""
-    import asyncio
 
     from adaptive_stream.runtime import topics
     from adaptive_stream.runtime.failure import Fatal

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 PREFIX = "ADAPTIVE_STREAM__"
 MASK = "********"
+MAX_DEPTH = 16  # the tree has 6 levels; an alias may point at the mapping that holds it
 Path_ = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without timestamps: an instant stays the text that was written, as in every event."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,7 @@ class _Sources:
     def add_file(self, path: Path) -> None:
         """Merge a YAML file."""
         try:
-            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
             self.mistakes.append(Mistake(str(path), "", f"cannot be read: {reason}"))
@@ -77,6 +88,9 @@ class _Sources:
             mark = error.problem_mark
             place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
             self.mistakes.append(Mistake(place, "", f"not valid YAML: {error.problem}"))
+            return
+        except yaml.YAMLError as error:  # the reader's: a character that no YAML may hold
+            self.mistakes.append(Mistake(str(path), "", f"not valid YAML: {str(error).splitlines()[0]}"))
             return
         if node is None:
             return
@@ -88,8 +102,8 @@ class _Sources:
     def add_setting(self, path: Path_, text: str, source: str) -> None:
         """Merge one value from the environment or the command line; it is read as YAML."""
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        except (yaml.YAMLError, ValueError):
             value = text
         branch: Any = value
         for name in reversed(path):
@@ -99,6 +113,9 @@ class _Sources:
 
     def _value(self, node: yaml.Node, path: Path_, file: str) -> Any:  # noqa: ANN401 - any YAML value
         self.places[path] = f"{file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+        if len(path) > MAX_DEPTH:
+            self.mistakes.append(Mistake(self.places[path], _dotted(path[:1]), "is nested without end"))
+            return None
         if isinstance(node, yaml.MappingNode):
             made: dict[Any, Any] = {}
             for key_node, value_node in node.value:
@@ -111,7 +128,11 @@ class _Sources:
             return made
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, place), file) for place, item in enumerate(node.value)]
-        return yaml.safe_load(yaml.serialize(node))
+        try:
+            return yaml.load(yaml.serialize(node), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        except (yaml.YAMLError, ValueError):
+            self.mistakes.append(Mistake(self.places[path], _dotted(path), f"is no plain YAML value: tag {node.tag}"))
+            return None
 
 
 def load(files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[str] = ()) -> Config:
@@ -172,8 +193,9 @@ def _explain(error: ValidationError, sources: _Sources) -> Iterator[Mistake]:
             case "literal_error":
                 allowed = detail["ctx"]["expected"]
                 given = str(detail["input"])
-                close = difflib.get_close_matches(given.lower(), [a.strip("'").lower() for a in _allowed(allowed)], n=1)
-                hint = f'; did you mean "{close[0]}"?' if close else ""
+                names = {name.strip("'").lower(): name.strip("'") for name in _allowed(allowed)}
+                close = difflib.get_close_matches(given.lower(), names, n=1)
+                hint = f'; did you mean "{names[close[0]]}"?' if close else ""
                 message = f"{given!r} is not one of {allowed}{hint}"
             case "value_error":
                 message = detail["msg"].removeprefix("Value error, ")

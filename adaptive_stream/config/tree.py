@@ -20,7 +20,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9.
 class Tree(BaseModel):
     """A part of the configuration: frozen, and an unknown field is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Security(Tree):
@@ -254,6 +254,8 @@ class Family(Tree):
             raise ValueError(f"features are named twice: {', '.join(twice)}")
         if self.monitor.baseline is not None and self.task != "regression" and not 0 <= self.monitor.baseline <= 1:
             raise ValueError("monitor.baseline of an accuracy is between 0 and 1")
+        if self.monitor.baseline is not None and self.monitor.baseline < 0:
+            raise ValueError("monitor.baseline of an error is not negative")
         return self
 
 

@@ -260,7 +260,7 @@ class Artifact(Event, frozen=True, kw_only=True):
     """Where a variant's weights are, and how to check them."""
 
     uri: Annotated[str, Meta(min_length=1, max_length=2048)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
     size_bytes: Annotated[int, Meta(ge=0)]
 
 

@@ -7,7 +7,7 @@ Kafka, a clock, a thread or a log. Called by the runtime's stepper, in a restore
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -32,7 +32,7 @@ FORMAT = 1
 class _Head(msgspec.Struct, kw_only=True):
     stream_time_ms: int
     fleets: dict[str, snapshot.Head]
-    format: int = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
 class Fleets:

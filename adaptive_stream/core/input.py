@@ -45,6 +45,7 @@ class Inputs:
             else None
             for feature in family.features
         ]
+        self._is_numeric = not any(self._levels)
         self._classes = {name: float(code) for code, name in enumerate(family.classes)}
 
     def append(self, features: Features | None, target: array.array[float]) -> None:
@@ -54,9 +55,12 @@ class Inputs:
             Reject: WRONG_DIMENSION or INVALID_FEATURE; the target is unchanged.
         """
         if type(features) is list and len(features) == self.width:
-            try:
-                target.fromlist(features)  # the quick way: numbers only; on any other value it changes nothing
-            except TypeError:
+            if self._is_numeric:
+                try:
+                    target.fromlist(features)  # the quick way: numbers only; on any other value it changes nothing
+                except TypeError:
+                    target.extend(self._coded(features))
+            else:
                 target.extend(self._coded(features))
             return
         if isinstance(features, dict):
@@ -138,4 +142,5 @@ class Inputs:
             return ((outputs >= self._family.threshold) == (labels == 1)).astype(np.float64)
         if self._task == "multiclass":
             return (outputs == labels).astype(np.float64)
-        return 1.0 - np.minimum(np.abs(outputs - labels) / self._family.tolerance, 1.0)
+        with np.errstate(over="ignore"):  # an error beyond every double is a full error too
+            return 1.0 - np.minimum(np.abs(outputs - labels) / self._family.tolerance, 1.0)

@@ -64,6 +64,8 @@ class Remembered:
 
     def add(self, fingerprint: int) -> None:
         """Remember one; the oldest is forgotten when there are too many. O(1): the table grows by whole pages."""
+        if fingerprint in self._set:
+            return  # in the table once, so that to overwrite it is to forget it, and a restore finds the same
         if self.count < self._limit:
             row = self.count
             self.count += 1

@@ -7,7 +7,7 @@ The waiting predictions themselves are not here: their offsets and marks are, th
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -42,7 +42,7 @@ class Head(msgspec.Struct, kw_only=True):
     join_dropped: dict[str, int]
     dropped: dict[str, int]
     expired: int
-    format: int = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
 def tables(fleet: Fleet) -> dict[str, Rows]:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MODEL_ID, VARIANT_ID, CHANNEL_ID = "late-flights", "january", "web"
-FEATURES = (*[name for name in serving.FEATURES if name != "dest"],)
 CHUNK_EVENTS = 4_000
 CHUNK_S = 6 * 3600  # with --speed: event time that is published at once
 JITTER_S = 30  # the truth reaches the app a little after it is known; the seed decides how much
@@ -65,7 +64,7 @@ def _cuts(times: np.ndarray, *, is_paced: bool) -> list[int]:
 
 def _features(flights: data.Flights) -> list[list[float | str | None]]:
     columns: list[list[float | str | None]] = []
-    for name in FEATURES:
+    for name in serving.FEATURES:
         if name in flights.codes:
             levels = flights.levels[name]
             columns.append([levels[code] for code in flights.codes[name].tolist()])
@@ -94,18 +93,16 @@ def _correction(number: int, label: int) -> Correction:
 
 
 async def serve(bootstrap: str, *, prefix: str, seed: int, speed: float) -> None:
-    """Publish the year; a line on standard output for each chunk says how far it is."""
+    """Publish the year."""
     flights = data.load()
     async with Publisher(bootstrap, prefix=prefix, max_batch_size=262_144) as publisher:
         started, first_s = time.monotonic(), int(flights.ts_s[0])
-        sent = 0
         until_s = first_s
         for until_s, predictions, corrections in chunks(flights, seed=seed, is_paced=speed > 0):
             if speed > 0:
                 await asyncio.sleep(max(0.0, started + (until_s - first_s) / speed - time.monotonic()))
-            sent += await publisher.send_many(Topic.PREDICTIONS, predictions)
-            sent += await publisher.send_many(Topic.FEEDBACK, corrections)
-            print(f"{sent} {until_s}", flush=True)  # noqa: T201 - the progress that the demo reads
+            await publisher.send_many(Topic.PREDICTIONS, predictions)
+            await publisher.send_many(Topic.FEEDBACK, corrections)
         last = Metrics(model_id=MODEL_ID, variant_id=VARIANT_ID, values={"flights": float(len(flights.ts_s))})
         await publisher.send_many(Topic.METRICS, [(last, (until_s + AFTER_S) * 1000)])
 

@@ -32,7 +32,6 @@ FEATURES = (
     "visib",
     "carrier",
     "origin",
-    "dest",
 )
 JANUARY_ENDS_S = 1359676800  # 2013-02-01T00:00:00Z
 SHARE = 0.9  # of January's flights that a seed chooses to fit on

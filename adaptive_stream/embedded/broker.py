@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -22,6 +19,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from adaptive_stream.embedded.child import start_child, stop_children
 from adaptive_stream.embedded.jars import EmbeddedKafkaError, class_path
 from adaptive_stream.embedded.java import find_java
 
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 START_S = 90.0  # 2 s on an idle machine; shared ones have taken a minute
-STOP_S = 15.0
 ATTEMPTS = 3  # a free port may be taken between its choice and its use
 JVM = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 LOGGING = """\
@@ -122,11 +119,7 @@ class EmbeddedKafka:
 
     def stop(self) -> None:
         """Stop the brokers and remove what is temporary. Safe to call twice."""
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.terminate()
-        for process in self._processes.values():
-            _reap(process)
+        stop_children(list(self._processes.values()))
         self._processes.clear()
         if self._is_temporary and self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -210,15 +203,11 @@ class EmbeddedKafka:
 
     def _launch(self, node: int) -> None:
         assert self.folder is not None, "laid out before"
-        with (self.folder / f"node-{node}.out").open("ab") as output:
-            self._processes[node] = subprocess.Popen(  # noqa: S603 - our own command
-                [*self._with_logging(node), "kafka.Kafka", f"{self.folder}/node-{node}.properties"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C on the terminal is for the one who started it, who then stops it
-                preexec_fn=None if self._is_detached else _die_with_parent,  # noqa: PLW1509 - one call into libc
-            )
+        self._processes[node] = start_child(
+            [*self._with_logging(node), "kafka.Kafka", f"{self.folder}/node-{node}.properties"],
+            self.folder / f"node-{node}.out",
+            is_detached=self._is_detached,
+        )
 
     def _wait(self, node: int) -> None:
         """Wait until the broker takes connections: in KRaft it opens the port when it is ready to serve."""
@@ -234,21 +223,6 @@ class EmbeddedKafka:
     def _tail(self, node: int) -> str:
         texts = [self.folder / f"node-{node}.{end}" for end in ("out", "log")] if self.folder else []
         return "\n".join(path.read_text(errors="replace")[-2000:] for path in texts if path.exists())
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end the broker when the thread that started it dies, even by SIGKILL."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1  # <linux/prctl.h>
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -6,7 +6,7 @@ means. Every organ keeps its state in these tables, so that snapshot and restore
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,7 +34,7 @@ class _Page(msgspec.Struct):
     keys: list[Key]
     columns: dict[str, tuple[str, list[int], bytes]]
     count: int
-    format: int = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
 class Rows:
@@ -114,13 +114,21 @@ class Rows:
         )
 
     def load(self, content: bytes) -> None:
-        """Put a page back; pages come in ascending order. A column that the page lacks keeps its fill."""
+        """Put a page back; pages come in ascending order. A column that the page lacks keeps its fill.
+
+        Raises:
+            msgspec.DecodeError: the bytes are no page of this format, or not the next one; discard the table.
+        """
         page = msgspec.msgpack.decode(content, type=_Page)
-        assert page.first == self.count, "pages are loaded in order and without holes"
+        if page.first != self.count:
+            raise msgspec.DecodeError(f"the page begins at row {page.first}, the table ends at row {self.count}")
         self.extend(page.count)
         for name, (dtype, shape, raw) in page.columns.items():
             if name in self.col:
-                self.col[name][page.first : self.count] = np.frombuffer(raw, dtype=dtype).reshape(shape)
+                try:
+                    self.col[name][page.first : self.count] = np.frombuffer(raw, dtype=dtype).reshape(shape)
+                except (ValueError, TypeError) as error:
+                    raise msgspec.DecodeError(f"the bytes of column {name} do not fit: {error}") from error
         for place, key in enumerate(page.keys):
             self.keys.append(key)
             self.index[key] = page.first + place
