@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the summary here; - is standard output.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the summary here; - is standard output.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random in it.", min=0)] = 1,
     ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Draw, or print lines. Needs a terminal.")] = True,
     speed: Annotated[float, typer.Option(help="Event time per real time; 0: as fast as it goes.", min=0)] = 0.0,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -138,16 +137,6 @@ def _run(tree: Config, reading: Any) -> None:  # noqa: ANN401 - any coroutine
 # -- showing -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """One record as people read it."""
-
-    time: str
-    key: str
-    text: str
-    more: dict[str, Any] = field(default_factory=dict)
-
-
 def _line(topic: Topic, record: ConsumerRecord, *, as_json: bool) -> str:
     from adaptive_stream.contracts.clock import format_time
 
@@ -163,8 +152,10 @@ def _line(topic: Topic, record: ConsumerRecord, *, as_json: bool) -> str:
         why = "{as_error_code}: {as_error_message} (at {as_error_path})".format_map(_Known(headers))
         return f"{time}  {where}  {why}"
     if topic is Topic.ALERTS and isinstance(body, dict):
-        labels = body.get("labels", {})
-        return f"{body.get('ends_at', body.get('starts_at'))}  {body.get('status'):8}  {labels.get('severity'):6}  {labels.get('alertname')}  {body.get('annotations', {}).get('summary', '')}"
+        labels = _Known(body["labels"])
+        at = body.get("ends_at") or body["starts_at"]
+        life = f"{body['status']:8}  {labels['severity']:6}  {labels['alertname']}"
+        return f"{at}  {life}  {body['annotations'].get('summary', '')}"
     return f"{time}  {key or '-'}  {body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)}"
 
 

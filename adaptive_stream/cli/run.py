@@ -100,7 +100,6 @@ def run(config: Files = None, settings: Settings = None) -> None:
 
 def create(config: Files = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Create the topics that are missing, as the worker needs them."""
-
     from adaptive_stream.runtime import topics
     from adaptive_stream.runtime.failure import Fatal
 
@@ -114,7 +113,6 @@ def create(config: Files = None, settings: Settings = None, as_json: AsJson = Fa
 
 def check(config: Files = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Check that the topics are there and partitioned together."""
-
     from adaptive_stream.runtime import topics
     from adaptive_stream.runtime.failure import Fatal
 

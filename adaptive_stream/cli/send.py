@@ -6,7 +6,9 @@ Owns the check of each line before it is sent. Never changes an event.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,8 +76,6 @@ class _Tally:
 
 
 async def _send(tree: Config, topic: Topic, file: Path, tally: _Tally, *, is_check: bool) -> None:
-    from contextlib import nullcontext
-
     from adaptive_stream.cli.run import patiently
     from adaptive_stream.client import Publisher
     from adaptive_stream.runtime.connection import connection
@@ -98,7 +98,7 @@ def _chunks(tree: Config, topic: Topic, file: Path, tally: _Tally) -> Iterator[l
 
     codec = Codec(max_record_bytes=tree.batch.max_record_bytes, max_depth=tree.batch.max_depth)
     chunk: list[tuple[InputEvent, int]] = []
-    with typer.open_file(str(file), "rb") as lines:
+    with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             body = line.strip()
             if not body:

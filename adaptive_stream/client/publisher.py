@@ -40,7 +40,7 @@ class Publisher:
         options: further ones of aiokafka's producer, as security.
     """
 
-    def __init__(self, bootstrap: str, *, prefix: str = "adaptive.", **options: Any) -> None:  # noqa: ANN401 - aiokafka's
+    def __init__(self, bootstrap: str, *, prefix: str = "adaptive.", **options: Any) -> None:
         self._prefix = prefix
         self._codec = Codec()
         self._options = {
@@ -64,31 +64,33 @@ class Publisher:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def predicted(self, *, model_id: str, prediction_id: str, output: float | str | list[float], **more: Any) -> None:  # noqa: ANN401 - fields of Prediction
-        """Publish a prediction and wait until Kafka has it. ``more``: features, variant_id, channel_id, confidence, ..."""
+    async def predicted(
+        self, *, model_id: str, prediction_id: str, output: float | str | list[float], **more: Any
+    ) -> None:
+        """Publish a prediction and wait until Kafka has it. ``more``: features, variant_id, ..."""
         event = Prediction(model_id=model_id, prediction_id=prediction_id, output=output, **more)
         await self.send(Topic.PREDICTIONS, event)
 
-    async def corrected(self, *, model_id: str, prediction_id: str, label: float | str, **more: Any) -> None:  # noqa: ANN401 - fields of Correction
+    async def corrected(self, *, model_id: str, prediction_id: str, label: float | str, **more: Any) -> None:
         """Publish the truth of a prediction. A ``feedback_id`` of your own makes a repetition harmless."""
         more.setdefault("feedback_id", str(uuid.uuid4()))
         await self.send(Topic.FEEDBACK, Correction(model_id=model_id, prediction_id=prediction_id, label=label, **more))
 
-    async def rated(self, *, model_id: str, prediction_id: str, score: float, **more: Any) -> None:  # noqa: ANN401 - fields of Rating
+    async def rated(self, *, model_id: str, prediction_id: str, score: float, **more: Any) -> None:
         """Publish a rating, on a scale from 1 to 5 unless ``scale`` says otherwise."""
         more.setdefault("feedback_id", str(uuid.uuid4()))
         await self.send(Topic.FEEDBACK, Rating(model_id=model_id, prediction_id=prediction_id, score=score, **more))
 
-    async def preferred(self, *, model_id: str, chosen: str, rejected: str, **more: Any) -> None:  # noqa: ANN401 - fields of Preference
+    async def preferred(self, *, model_id: str, chosen: str, rejected: str, **more: Any) -> None:
         """Publish which of two predictions somebody chose."""
         more.setdefault("feedback_id", str(uuid.uuid4()))
         await self.send(Topic.FEEDBACK, Preference(model_id=model_id, chosen=chosen, rejected=rejected, **more))
 
-    async def measured(self, *, model_id: str, **more: Any) -> None:  # noqa: ANN401 - fields of Metrics
+    async def measured(self, *, model_id: str, **more: Any) -> None:
         """Publish figures that a tool measured."""
         await self.send(Topic.METRICS, Metrics(model_id=model_id, **more))
 
-    async def ordered(self, *, model_id: str, action: str, **more: Any) -> None:  # noqa: ANN401 - fields of Control
+    async def ordered(self, *, model_id: str, action: str, **more: Any) -> None:
         """Publish an operator's order."""
         more.setdefault("command_id", str(uuid.uuid4()))
         await self.send(Topic.CONTROL, Control(model_id=model_id, action=action, **more))  # type: ignore[arg-type]

@@ -22,10 +22,20 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.topics import Topic
 
 MAX_OUTPUT_BYTES = 16_000_000  # a status lists many series; the broker's own limit is the real one
-ADMIN_OPTIONS = frozenset({
-    "bootstrap_servers", "client_id", "request_timeout_ms", "metadata_max_age_ms", "security_protocol", "ssl_context",
-    "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "sasl_oauth_token_provider",
-})
+ADMIN_OPTIONS = frozenset(
+    {
+        "bootstrap_servers",
+        "client_id",
+        "request_timeout_ms",
+        "metadata_max_age_ms",
+        "security_protocol",
+        "ssl_context",
+        "sasl_mechanism",
+        "sasl_plain_username",
+        "sasl_plain_password",
+        "sasl_oauth_token_provider",
+    }
+)
 
 
 class Subscriber:
@@ -47,7 +57,7 @@ class Subscriber:
         prefix: str = "adaptive.",
         group: str | None = None,
         is_from_start: bool = True,
-        **options: Any,  # noqa: ANN401 - aiokafka's
+        **options: Any,
     ) -> None:
         self._topics = {prefix + topic.value: topic for topic in topics}
         self._group = group
@@ -80,7 +90,11 @@ class Subscriber:
             await self._consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        tps = [TopicPartition(name, partition) for name, count in (await self._counts()).items() for partition in range(count)]
+        tps = [
+            TopicPartition(name, partition)
+            for name, count in (await self._counts()).items()
+            for partition in range(count)
+        ]
         consumer.assign(tps)
         if self._is_from_start:
             await consumer.seek_to_beginning(*tps)

@@ -35,7 +35,9 @@ class Security(Tree):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: str | None = None
     password: SecretStr | None = None
-    password_file: Path | None = Field(None, description="read at each connection, so that a rotated secret is taken up")
+    password_file: Path | None = Field(
+        None, description="read at each connection, so that a rotated secret is taken up"
+    )
 
     def secret_password(self) -> str | None:
         """Return the SASL password, from its file if that is set."""
@@ -71,9 +73,13 @@ class Kafka(Tree):
     rebalance_timeout_ms: int = Field(60_000, ge=1_000, le=1_800_000, description="time to finish a batch")
     heartbeat_interval_ms: int = Field(3_000, ge=100, le=600_000, description="at most a third of the session")
     request_timeout_ms: int = Field(90_000, ge=1_000, le=1_800_000, description="above the rebalance timeout")
-    transaction_timeout_ms: int = Field(60_000, ge=1_000, le=900_000, description="the broker's default maximum is 900 s")
+    transaction_timeout_ms: int = Field(
+        60_000, ge=1_000, le=900_000, description="the broker's default maximum is 900 s"
+    )
     call_timeout_ms: int = Field(30_000, ge=500, le=600_000, description="limit of each transactional call")
-    fetch_max_wait_ms: int = Field(10, ge=1, le=10_000, description="a fetch waits for all topics; 500 starves the thick")
+    fetch_max_wait_ms: int = Field(
+        10, ge=1, le=10_000, description="a fetch waits for all topics; 500 starves the thick"
+    )
     max_partition_fetch_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
     metadata_max_age_ms: int = Field(30_000, ge=1_000, le=3_600_000, description="finds a moved leader soon")
     security: Security = Security()
@@ -286,7 +292,9 @@ class Config(Tree):
         for name, family in self.families.items():
             for pattern in family.match:
                 if pattern in seen and seen[pattern] != name:
-                    raise ValueError(f"families.{name}: the pattern {pattern!r} is taken by family {seen[pattern]!r} before")
+                    raise ValueError(
+                        f"families.{name}: the pattern {pattern!r} is taken by family {seen[pattern]!r} before"
+                    )
                 seen[pattern] = name
         return self
 

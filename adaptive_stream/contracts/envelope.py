@@ -39,7 +39,7 @@ class _Structured(msgspec.Struct):
     source: str
     datacontenttype: str | None = None
     time: str | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()  # empty when it is absent: msgspec takes nothing but null for ``Raw | None``
     data_base64: str | None = None
 
 
@@ -126,7 +126,8 @@ def _open_structured(value: bytes, expected_type: str, max_depth: int) -> Body:
             raise Reject(ErrorCode.WRONG_ENVELOPE, f"the attribute {attribute} is empty", path=f"$.{attribute}")
     _check_attributes(envelope.type, envelope.specversion, envelope.time, expected_type, inside="$.")
     content_type = _media_type(envelope.datacontenttype, "the attribute datacontenttype", path="$.datacontenttype")
-    if envelope.data_base64 is not None and envelope.data is None:
+    has_data = bytes(envelope.data) not in (b"", b"null")
+    if envelope.data_base64 is not None and not has_data:
         try:
             data = base64.b64decode(envelope.data_base64, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -134,7 +135,7 @@ def _open_structured(value: bytes, expected_type: str, max_depth: int) -> Body:
         if not data:
             raise Reject(ErrorCode.EMPTY, "the event in data_base64 is empty", path="$.data_base64")
         return Body(data, is_json=_is_json(content_type, path="$.datacontenttype"), path="$.data_base64")
-    if envelope.data is None or envelope.data_base64 is not None:
+    if not has_data or envelope.data_base64 is not None:
         raise Reject(ErrorCode.WRONG_ENVELOPE, "exactly one of data and data_base64 must be there", path="$.data")
     if not _is_json(content_type, path="$.datacontenttype"):
         raise Reject(

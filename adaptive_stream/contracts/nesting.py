@@ -25,12 +25,20 @@ _SIZES = (
 )
 # ... and, where a length follows the first byte: (bytes of the length, bytes of an extension's type)
 _LENGTHS = {
-    0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0), 0xC7: (1, 1), 0xC8: (2, 1), 0xC9: (4, 1), 0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0),
-}  # fmt: skip
+    0xC4: (1, 0),
+    0xC5: (2, 0),
+    0xC6: (4, 0),  # bytes
+    0xC7: (1, 1),
+    0xC8: (2, 1),
+    0xC9: (4, 1),  # extensions
+    0xD9: (1, 0),
+    0xDA: (2, 0),
+    0xDB: (4, 0),  # texts
+}
 # ... and containers: (bytes of the length after the first byte, items per entry)
 _CONTAINERS = {
-    **{first: (0, 2) for first in range(0x80, 0x90)},
-    **{first: (0, 1) for first in range(0x90, 0xA0)},
+    **dict.fromkeys(range(128, 144), (0, 2)),
+    **dict.fromkeys(range(144, 160), (0, 1)),
     0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2),
 }  # fmt: skip
 _DOUBLE = 0xCB

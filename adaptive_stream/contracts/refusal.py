@@ -1,7 +1,7 @@
 """From what the decoder says to a code, a sentence and a path.
 
 Owns the reading of msgspec's messages, which are pinned by tests. Never lets the payload into a message: dead letters'
-headers and logs are read by more people than the topic is. Called by the codec for bad records only, so speed is no aim.
+headers and logs are read by more people than the topic is. Called by the codec for bad records only: speed is no aim.
 """
 
 from __future__ import annotations

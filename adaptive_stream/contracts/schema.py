@@ -254,7 +254,7 @@ def envelope_schema() -> Schema:
         "required": ["specversion", "type", "id", "source"],
         "oneOf": [
             {"required": ["data"], "properties": {"data": {"not": null}, "data_base64": null}},
-            {"required": ["data_base64"], "properties": {"data": null, "data_base64": {"type": "string"}}},
+            {"required": ["data_base64"], "properties": {"data": null, "data_base64": text}},
         ],
         "examples": [
             {

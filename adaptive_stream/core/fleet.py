@@ -199,7 +199,7 @@ class Fleet:
 
     def _meet(self, event: Feedback, row: int, *, now_ms: int) -> None:
         """Join feedback with its prediction, or decide what becomes of it."""
-        wanted = (event.chosen, event.rejected) if type(event) is Preference else (event.prediction_id,)
+        wanted = (event.chosen, event.rejected) if isinstance(event, Preference) else (event.prediction_id,)
         sequences = []
         for prediction_id in wanted:
             key = (row, prediction_id)

@@ -91,9 +91,7 @@ class Fleets:
         return {
             "models": sum(fleet.models.count for fleet in self.fleets),
             "series": sum(fleet.monitor.series.count for fleet in self.fleets),
-            "waiting": sum(
-                int(fleet.models.col["waiting"][: fleet.models.count].sum()) for fleet in self.fleets
-            ),
+            "waiting": sum(int(fleet.models.col["waiting"][: fleet.models.count].sum()) for fleet in self.fleets),
             "held": sum(fleet.join.tail - fleet.join.head for fleet in self.fleets),
             "early": sum(len(fleet.join.early) for fleet in self.fleets),
             "entities": sum(len(fleet.join.entities) for fleet in self.fleets),
@@ -171,10 +169,8 @@ class Fleets:
 
     def _crossings(self, times: np.ndarray) -> Iterator[tuple[int, list[Fleet]]]:
         """Yield the places before which the grid of some family is crossed, with those families."""
-        if self.stream_time_ms < 0:
-            before = np.r_[times[0], times[:-1]]
-        else:
-            before = np.r_[self.stream_time_ms, times[:-1]]
+        first = times[0] if self.stream_time_ms < 0 else self.stream_time_ms
+        before = np.r_[first, times[:-1]]
         crossed = times[None, :] // self._grids_ms[:, None] > before[None, :] // self._grids_ms[:, None]
         for place in np.flatnonzero(crossed.any(axis=0)).tolist():
             yield place, [fleet for fleet, is_crossed in zip(self.fleets, crossed[:, place], strict=True) if is_crossed]

@@ -40,9 +40,7 @@ class Inputs:
         self._names = [feature.name for feature in family.features]
         # categorical: level > code; the code after the last level is "other"
         self._levels: list[dict[Any, float] | None] = [
-            {level: float(code) for code, level in enumerate(feature.levels)}
-            if feature.kind == "categorical"
-            else None
+            {level: float(code) for code, level in enumerate(feature.levels)} if feature.kind == "categorical" else None
             for feature in family.features
         ]
         self._is_numeric = not any(self._levels)
@@ -57,7 +55,7 @@ class Inputs:
         if type(features) is list and len(features) == self.width:
             if self._is_numeric:
                 try:
-                    target.fromlist(features)  # the quick way: numbers only; on any other value it changes nothing
+                    target.fromlist(features)  # type: ignore[arg-type]  # the quick way: numbers only; on any other value it changes nothing
                 except TypeError:
                     target.extend(self._coded(features))
             else:
@@ -139,8 +137,8 @@ class Inputs:
     def score(self, outputs: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return scores in [0, 1], higher is better; arrays of one length."""
         if self._task == "binary":
-            return ((outputs >= self._family.threshold) == (labels == 1)).astype(np.float64)
+            return np.asarray((outputs >= self._family.threshold) == (labels == 1), dtype=np.float64)
         if self._task == "multiclass":
-            return (outputs == labels).astype(np.float64)
+            return np.asarray(outputs == labels, dtype=np.float64)
         with np.errstate(over="ignore"):  # an error beyond every double is a full error too
             return 1.0 - np.minimum(np.abs(outputs - labels) / self._family.tolerance, 1.0)

@@ -119,7 +119,9 @@ class Join:
         self.col: dict[str, NDArray[Any]] = {}
         self._size = 0
         self._grow(256)
-        self.early: dict[int, tuple[int, Key, Feedback]] = {}  # number > (since_ms, awaited, event), in order of arrival
+        self.early: dict[
+            int, tuple[int, Key, Feedback]
+        ] = {}  # number > (since_ms, awaited, event), in order of arrival
         self.early_by_key: dict[Key, list[int]] = {}
         self.next_early = 0
         self.seen = Remembered(settings.max_feedback_ids)

@@ -64,7 +64,7 @@ def _alert(fleet: Fleet, series: int, windows: Windows, place: int, *, status: A
     if status is AlertStatus.RESOLVED:
         summary = f"{metric} of {model_id} is back at {value:.3f}, baseline {monitor.figure(baseline):.3f}"
     return Alert(
-        alert_id=str(uuid.uuid5(NAMESPACE, "\0".join((model_id, variant_id, channel_id, name, starts_at)))),
+        alert_id=str(uuid.uuid5(NAMESPACE, f"{model_id}\0{variant_id}\0{channel_id}\0{name}\0{starts_at}")),
         status=status,
         labels={
             "alertname": name,
@@ -136,9 +136,7 @@ def _series(fleet: Fleet, series: int, windows: Windows, place: int, *, now_ms: 
         metric=name[1],
         predictions=int(col["predictions"][series]),
         labelled=labelled,
-        window=_estimate(
-            fleet, int(windows.n[place]), windows.mean[place], windows.low[place], windows.high[place]
-        ),
+        window=_estimate(fleet, int(windows.n[place]), windows.mean[place], windows.low[place], windows.high[place]),
         total=_estimate(fleet, labelled, total, low, high),
         baseline=None
         if np.isnan(baseline)

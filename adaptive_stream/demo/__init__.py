@@ -1,0 +1,1 @@
+"""A year of flights: two processes on a real Kafka, and one that watches."""

@@ -31,7 +31,9 @@ JITTER_S = 30  # the truth reaches the app a little after it is known; the seed 
 AFTER_S = 2 * 86_400  # a last metrics record moves stream time past the last status
 
 
-def chunks(flights: data.Flights, *, seed: int, is_paced: bool) -> Iterator[tuple[int, list[tuple[InputEvent, int]], list[tuple[InputEvent, int]]]]:
+def chunks(
+    flights: data.Flights, *, seed: int, is_paced: bool
+) -> Iterator[tuple[int, list[tuple[InputEvent, int]], list[tuple[InputEvent, int]]]]:
     """Yield the year in order of time: (epoch seconds at the end, predictions, corrections), each with its time."""
     probability = serving.fit(flights, seed=seed).predict(flights)
     known = np.flatnonzero(flights.label >= 0)
@@ -113,12 +115,12 @@ def main() -> None:
     parser.add_argument("--bootstrap", default="127.0.0.1:9092")
     parser.add_argument("--prefix", default="adaptive.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=0.0, help="event time runs this many times real time; 0: at once")
+    parser.add_argument(
+        "--speed", type=float, default=0.0, help="event time runs this many times real time; 0: at once"
+    )
     arguments = parser.parse_args()
     try:
-        asyncio.run(
-            serve(arguments.bootstrap, prefix=arguments.prefix, seed=arguments.seed, speed=arguments.speed)
-        )
+        asyncio.run(serve(arguments.bootstrap, prefix=arguments.prefix, seed=arguments.seed, speed=arguments.speed))
     except KeyboardInterrupt:
         sys.exit(130)
 

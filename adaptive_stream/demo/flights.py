@@ -11,9 +11,12 @@ import csv
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name("flights.npz")
 NUMBERS = {  # column: how many units of the stored integer make one, chosen from the source's own resolution

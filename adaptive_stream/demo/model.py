@@ -48,7 +48,7 @@ class Model:
 
     def predict(self, flights: Flights) -> NDArray[np.float64]:
         """Return the probability of arriving late for each flight."""
-        return expit((_design(flights) - self.mean) / self.scale @ self.weights[1:] + self.weights[0])
+        return np.asarray(expit((_design(flights) - self.mean) / self.scale @ self.weights[1:] + self.weights[0]))
 
 
 def fit(flights: Flights, *, seed: int) -> Model:

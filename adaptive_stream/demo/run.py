@@ -154,7 +154,9 @@ class _Demo:
         self._worker.kill()
         self._worker.wait()
         self._killed += 1
-        self._screen.say(f"the worker is killed (SIGKILL) at {share:.0%} of the year, and started again", style="yellow")
+        self._screen.say(
+            f"the worker is killed (SIGKILL) at {share:.0%} of the year, and started again", style="yellow"
+        )
         self._start_worker()
 
     def _start_worker(self) -> None:

@@ -87,7 +87,9 @@ class Screen:
         table.add_column(style="dim")
         table.add_column()
         at = picture.status.at[:10] if picture.status else "starting"
-        days = {pane.starts_at: (pane.labelled, round((pane.value or 0) * pane.labelled)) for pane in picture.panes.values()}
+        days = {
+            pane.starts_at: (pane.labelled, round((pane.value or 0) * pane.labelled)) for pane in picture.panes.values()
+        }
         weeks = [accuracy for _, _, accuracy in grouped(days, iso_week)]
         table.add_row("year", ProgressBar(total=1.0, completed=share, width=40))
         table.add_row("", at)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 THRESHOLD = 0.5
+OUTCOMES: tuple[Literal["joined", "early", "late", "orphan", "duplicate"], ...] = (
+    "joined",
+    "early",
+    "late",
+    "orphan",
+    "duplicate",
+)
 
 
 class Period(TypedDict, total=False):
@@ -152,9 +159,7 @@ async def recount(config: Config, days: Mapping[str, tuple[int, int]]) -> Recoun
             labelled[day] += 1
             right[day] += is_positive == bool(body["label"])
     found = {day: (count, right[day]) for day, count in labelled.items()}
-    return Recount(
-        joined=labelled.total(), right=right.total(), days=len(found), equal=found == dict(days)
-    )
+    return Recount(joined=labelled.total(), right=right.total(), days=len(found), equal=found == dict(days))
 
 
 async def _whole(config: Config, topic: Topic) -> AsyncIterator[ConsumerRecord]:
@@ -176,12 +181,11 @@ def _right(pane: PaneFigures) -> int:
 
 def words(summary: Summary) -> str:
     """Return the summary as people read it."""
+    outcomes = ", ".join(f"{name} {summary[name]:,}" for name in OUTCOMES)
+    events = f"{summary['predictions']:,} predictions and {summary['feedback']:,} outcomes of 2013"
     lines = [
-        f"{summary['predictions']:,} predictions and {summary['feedback']:,} outcomes of 2013 in"
-        f" {summary['elapsed_s']:g} s: {summary['events_per_s']:,.0f} events a second.",
-        f"Joined {summary['joined']:,}, early {summary['early']}, late {summary['late']}, orphan {summary['orphan']},"
-        f" duplicate {summary['duplicate']}; still waiting for their outcome {summary['waiting']:,};"
-        f" dead letters {summary['dead_letters']}.",
+        f"{events} in {summary['elapsed_s']:g} s: {summary['events_per_s']:,.0f} events a second.",
+        f"{outcomes}; waiting for their outcome {summary['waiting']:,}; dead letters {summary['dead_letters']}.",
         "",
         "month    labelled  accuracy of the model of January",
     ]
@@ -193,10 +197,9 @@ def words(summary: Summary) -> str:
     for alert in summary["alerts"]:
         end = f"resolved {alert['resolved_at']}" if alert["resolved_at"] else "still firing at the end of the year"
         lines.append(f"{alert['alertname']} ({alert['severity']})  fired {alert['starts_at']}, {end}")
-    agrees = "agrees in every count" if summary["recount"]["equal"] else "DISAGREES"
-    killed = f" The worker was killed {summary['killed']} times on the way, and" if summary["killed"] else ""
-    plain = "a plain recount of the topics, day by day," if killed else "A plain recount of the topics, day by day,"
-    lines += ["", f"{killed.strip()} {plain} {agrees}.".strip()]
+    killed = f"The worker was killed {summary['killed']} times on the way. " if summary["killed"] else ""
+    verdict = "the same in every count" if summary["recount"]["equal"] else "NOT the same"
+    lines += ["", f"{killed}A plain recount of the topics, day by day, is {verdict}."]
     return "\n".join(lines)
 
 

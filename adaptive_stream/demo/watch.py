@@ -71,9 +71,8 @@ class Watcher:
         self.picture = Picture()
         self._config = config
         self._metrics_url = f"http://127.0.0.1:{port}/metrics"
-        options = {"prefix": config.topics.prefix, "max_partition_fetch_bytes": 4 * 2**20}
         roles = (Topic.ALERTS, Topic.ADAPTATIONS, Topic.MODEL_STATUS, Topic.DEAD_LETTERS)
-        self._outputs = Subscriber(config.kafka.bootstrap, *roles, **options)
+        self._outputs = Subscriber(config.kafka.bootstrap, *roles, prefix=config.topics.prefix)
         self._admin = AIOKafkaAdminClient(bootstrap_servers=config.kafka.bootstrap)
         self._inputs = AIOKafkaConsumer(bootstrap_servers=config.kafka.bootstrap)
         self._names = {config.topics.name(topic): topic for topic in INPUTS}

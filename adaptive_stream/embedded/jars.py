@@ -43,7 +43,8 @@ def locked(lock: Path = LOCK) -> list[Jar]:
     for line in lock.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             coordinate, sha256 = line.split()
-            jars.append(Jar(*coordinate.split(":"), sha256=sha256))
+            group, artifact, version = coordinate.split(":")
+            jars.append(Jar(group, artifact, version, sha256))
     return jars
 
 
@@ -66,7 +67,9 @@ def class_path() -> str:
     if home:
         libs = Path(home) / "libs"
         if not libs.is_dir():
-            raise EmbeddedKafkaError(f"ADAPTIVE_STREAM_KAFKA_HOME is {home}, which has no folder libs: unpack Kafka there")
+            raise EmbeddedKafkaError(
+                f"ADAPTIVE_STREAM_KAFKA_HOME is {home}, which has no folder libs: unpack Kafka there"
+            )
         return f"{libs}/*"
     folder = cache_folder() / "jars"
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +105,7 @@ def _download(jar: Jar, scratch: Path) -> Path:
     try:
         context = MavenContext(repo_cache=scratch, timeout=60)
         found = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
-    except Exception as error:  # noqa: BLE001 - jgo raises whatever its HTTP library does
+    except Exception as error:
         raise EmbeddedKafkaError(
             f"{jar.group}:{jar.artifact}:{jar.version} cannot be fetched ({type(error).__name__}). Without a network, "
             "unpack Kafka 4 somewhere and set ADAPTIVE_STREAM_KAFKA_HOME to the folder"

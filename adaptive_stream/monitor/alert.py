@@ -68,9 +68,7 @@ class Lives:
     starts_ms: NDArray[np.int64]  # when the alert began to fire
 
 
-def look(
-    lives: Lives, *, drop: NDArray[np.float64], is_evident: NDArray[np.bool_], rule: Alerts, now_ms: int
-) -> Turns:
+def look(lives: Lives, *, drop: NDArray[np.float64], is_evident: NDArray[np.bool_], rule: Alerts, now_ms: int) -> Turns:
     """Advance every life by one look.
 
     Args:
@@ -96,9 +94,7 @@ def look(
     return Turns(fired=fired, escalated=escalated, resolved=resolved)
 
 
-def _move(
-    lives: Lives, stage: Stage, move: Move, when: NDArray[np.bool_], now_ms: int
-) -> NDArray[np.int64]:
+def _move(lives: Lives, stage: Stage, move: Move, when: NDArray[np.bool_], now_ms: int) -> NDArray[np.int64]:
     places = np.flatnonzero((lives.stage == stage) & when)
     lives.stage[places] = MOVES[stage][move]
     lives.since_ms[places] = now_ms

@@ -89,7 +89,11 @@ class Prequential:
         return series
 
     def score(
-        self, series: NDArray[np.int64], scores: NDArray[np.float64], times_ms: NDArray[np.int64], now_ms: NDArray[np.int64]
+        self,
+        series: NDArray[np.int64],
+        scores: NDArray[np.float64],
+        times_ms: NDArray[np.int64],
+        now_ms: NDArray[np.int64],
     ) -> None:
         """Credit labelled examples to the time of their predictions.
 

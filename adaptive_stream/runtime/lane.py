@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiokafka import ConsumerRecord
+    from numpy.typing import NDArray
 
 BEFORE_TIME = -(2**62)  # sorts before any timestamp a producer can write
 
@@ -66,7 +67,10 @@ def order(inputs: Mapping[Topic, Sequence[ConsumerRecord]], *, cut_ms: int, limi
         cut_ms: the wall clock at which the batch was cut; it is journalled.
         limits_ms: earliest and latest believable timestamp. A record outside takes the place after its predecessor.
     """
-    times, ranks, flat, topics = [], [], [], []
+    times: list[NDArray[np.int64]] = []
+    ranks: list[NDArray[np.int64]] = []
+    flat: list[ConsumerRecord] = []
+    topics: list[Topic] = []
     for rank, topic in enumerate(INPUTS):
         records = inputs.get(topic, ())
         if not records:

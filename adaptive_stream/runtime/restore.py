@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -74,7 +74,7 @@ class Reader:
         self._consumer: AIOKafkaConsumer | None = None
         self._ahead: dict[Topic, list[ConsumerRecord]] = {topic: [] for topic in topics}
 
-    async def __aenter__(self) -> Reader:
+    async def __aenter__(self) -> Self:
         consumer = AIOKafkaConsumer(**self._options, isolation_level="read_committed")
         consumer.assign(list(self._tps.values()))
         self._consumer = consumer
@@ -128,7 +128,9 @@ class Reader:
                 return
             self._ahead[topic] = (await self._consumer.getmany(tp, timeout_ms=int(self._stall_s * 1000))).get(tp, [])
             if not self._ahead[topic] and await self._consumer.position(tp) < end:
-                raise RestoreFailed(f"{tp.topic}-{tp.partition}: nothing came for {self._stall_s:g} s before offset {end}")
+                raise RestoreFailed(
+                    f"{tp.topic}-{tp.partition}: nothing came for {self._stall_s:g} s before offset {end}"
+                )
 
 
 class Restore:
@@ -230,8 +232,8 @@ class Restore:
         expected = list(range(after + 1, after + 1 + len(entries)))
         if [e.batch for e in entries] != expected:
             raise Fatal(
-                f"partition {self._partition}: the journal has a hole after batch {after}; the state topic was altered. "
-                "Delete this partition's state and committed offsets to start over, or restore the topic from a backup"
+                f"partition {self._partition}: the journal has a hole after batch {after}; the state topic was altered."
+                " Delete this partition's state and committed offsets to start over, or restore the topic from a backup"
             )
         pages = dict(self._pages(checkpoint, newest)) if checkpoint else {}
         return Found(checkpoint, pages, entries, skipped)
@@ -341,7 +343,9 @@ class Restore:
         if moved and self._config.state.on_offset_mismatch == "refuse":
             raise Fatal(
                 f"partition {self._partition}: the journal ends at "
-                + ", ".join(f"{topic} {ours}, the group's offset is {theirs}" for topic, (ours, theirs) in moved.items())
+                + ", ".join(
+                    f"{topic} {ours}, the group's offset is {theirs}" for topic, (ours, theirs) in moved.items()
+                )
                 + ". Somebody reset the group's offsets. Set them back, or set state.on_offset_mismatch: trust_journal"
             )
 

@@ -90,9 +90,7 @@ class Session:
         )
         await self._call("fence", self._producer.start())
 
-    async def commit(
-        self, writes: Sequence[Write], offsets: Mapping[TopicPartition, int], *, group: str
-    ) -> None:
+    async def commit(self, writes: Sequence[Write], offsets: Mapping[TopicPartition, int], *, group: str) -> None:
         """Write everything and the offsets in one transaction.
 
         Raises:

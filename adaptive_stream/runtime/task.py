@@ -149,6 +149,11 @@ class Task:
         assert after is not None, f"task {self.partition}: {move.value} is not a move in {self.stage.value}"
         self.stage = after
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether its life is over."""
+        return self.stage is Stage.CLOSED
+
     async def live(self, *, admit: Callable[[Task], None]) -> None:
         """Bring the task to RUNNING, and back there after each failure, until it is closed.
 
@@ -157,7 +162,7 @@ class Task:
         """
         backoff_s = FIRST_BACKOFF_S
         self.move(Move.OPEN)
-        while self.stage is not Stage.CLOSED:
+        while not self.is_closed:
             try:
                 await self._take_over()
                 admit(self)
@@ -166,7 +171,7 @@ class Task:
                 self.fail(failure)
             await self._failed.wait()
             self._failed.clear()
-            if self.stage is Stage.CLOSED:
+            if self.is_closed:
                 return
             failure_ = self.failure
             if failure_ is not None and failure_.disposition is Disposition.EXIT:
@@ -219,6 +224,7 @@ class Task:
         self.lanes.clear()
         self.move(Move.FAIL)
         if failure is not None:
+            self._telemetry.failures.labels(failure.disposition.value).inc()
             self._log.warning("task_failed", disposition=failure.disposition.value, reason=str(failure))
         self._failed.set()
 
@@ -332,7 +338,9 @@ class Task:
         else:
             topic, record = culprit
             cause = type(poison.__cause__).__name__
-            reject = Reject(ErrorCode.POISON, f"the step failed on this record with {cause}; the worker's log has the trace")
+            reject = Reject(
+                ErrorCode.POISON, f"the step failed on this record with {cause}; the worker's log has the trace"
+            )
             self._poison.append(Refused(topic, record, reject))
             self._suspect = Suspect(poison.batch, None)
         self.fail(None)
@@ -440,5 +448,3 @@ class Task:
 
     def _note_remaining(self, count: int) -> None:
         self.restore_remaining = count
-
-

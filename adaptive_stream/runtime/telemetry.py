@@ -37,20 +37,32 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         prefix = "adaptive_stream_"
-        made = {"registry": self.registry}
-        self.consumed = Counter(prefix + "records_consumed", "Records whose batch is committed", ["topic"], **made)
-        self.rejected = Counter(prefix + "records_rejected", "Records refused, by error code", ["code"], **made)
-        self.produced = Counter(prefix + "records_produced", "Output records committed", ["topic"], **made)
-        self.dead_letters = Counter(prefix + "dead_letters", "Dead letters committed", ["code"], **made)
-        self.moved = Counter(prefix + "records_repartitioned", "Records moved to their right partition", **made)
-        self.rebalances = Counter(prefix + "rebalances", "Assignments received from the group", **made)
-        self.failures = Counter(prefix + "task_failures", "Failures of tasks, by disposition", ["disposition"], **made)
-        self.batch_seconds = Histogram(prefix + "batch_seconds", "Stepping a batch", buckets=SECONDS, **made)
-        self.commit_seconds = Histogram(prefix + "commit_seconds", "One transaction", buckets=SECONDS, **made)
-        self.lag = Gauge(prefix + "lag_records", "Records not yet stepped, by topic", ["topic"], **made)
-        self.tasks = Gauge(prefix + "tasks", "Tasks, by stage", ["stage"], **made)
-        self.restore_remaining = Gauge(prefix + "restore_remaining_records", "Records still to be re-read", **made)
-        self.buffer_bytes = Gauge(prefix + "buffer_bytes", "Bytes fetched and not yet stepped", **made)
+        registry = self.registry
+        self.consumed = Counter(
+            prefix + "records_consumed", "Records whose batch is committed", ["topic"], registry=registry
+        )
+        self.rejected = Counter(
+            prefix + "records_rejected", "Records refused, by error code", ["code"], registry=registry
+        )
+        self.produced = Counter(prefix + "records_produced", "Output records committed", ["topic"], registry=registry)
+        self.dead_letters = Counter(prefix + "dead_letters", "Dead letters committed", ["code"], registry=registry)
+        self.moved = Counter(
+            prefix + "records_repartitioned", "Records moved to their right partition", registry=registry
+        )
+        self.rebalances = Counter(prefix + "rebalances", "Assignments received from the group", registry=registry)
+        self.failures = Counter(
+            prefix + "task_failures", "Failures of tasks, by disposition", ["disposition"], registry=registry
+        )
+        self.batch_seconds = Histogram(prefix + "batch_seconds", "Stepping a batch", buckets=SECONDS, registry=registry)
+        self.commit_seconds = Histogram(
+            prefix + "commit_seconds", "One transaction", buckets=SECONDS, registry=registry
+        )
+        self.lag = Gauge(prefix + "lag_records", "Records not yet stepped, by topic", ["topic"], registry=registry)
+        self.tasks = Gauge(prefix + "tasks", "Tasks, by stage", ["stage"], registry=registry)
+        self.restore_remaining = Gauge(
+            prefix + "restore_remaining_records", "Records still to be re-read", registry=registry
+        )
+        self.buffer_bytes = Gauge(prefix + "buffer_bytes", "Bytes fetched and not yet stepped", registry=registry)
         self.registry.register(self)  # for the levels that live in the tasks' state
         self._levels: dict[int, tuple[dict[str, dict[str, int]], dict[str, int]]] = {}
         self._beats: dict[str, float] = {}

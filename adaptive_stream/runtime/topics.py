@@ -104,7 +104,8 @@ async def check(config: Config) -> dict[Topic, int]:
         mistakes += [f"{config.topics.name(t)} has {counts[t]} partitions" for t in CO_PARTITIONED if t in counts]
         mistakes.append("the input topics and the state topic must have the same number of partitions")
     if mistakes:
-        advice = f"run `adaptive-stream topics create`, or mend them; they are found by topics.prefix {config.topics.prefix!r}"
+        prefix = config.topics.prefix
+        advice = f"run `adaptive-stream topics create`, or mend them; they are found by topics.prefix {prefix!r}"
         raise Fatal("topics: " + "; ".join(mistakes) + ". " + advice, exit_code=EX_CONFIG)
     return counts
 
@@ -128,5 +129,5 @@ async def _connect(config: Config) -> AIOKafkaAdminClient:
 
 async def _until_visible(client: AIOKafkaAdminClient, names: set[str]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while not names <= set(await client.list_topics()) and time.monotonic() < deadline:
+    while not names <= set(await client.list_topics()) and time.monotonic() < deadline:  # noqa: ASYNC110 - polls a broker
         await asyncio.sleep(0.05)

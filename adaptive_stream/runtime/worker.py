@@ -54,9 +54,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._log = structlog.get_logger()
-        self._codec = Codec(
-            max_record_bytes=self.config.batch.max_record_bytes, max_depth=self.config.batch.max_depth
-        )
+        self._codec = Codec(max_record_bytes=self.config.batch.max_record_bytes, max_depth=self.config.batch.max_depth)
         self._version = version("adaptive-stream")
         self._partitions: dict[Topic, int] = {}
         self._lives: dict[int, asyncio.Task[None]] = {}
@@ -316,7 +314,7 @@ class Worker:
         end = state.lso
         if not state.has_valid_position or end is None or end < 0:
             return None
-        return max(0, end - state.position)
+        return max(0, int(end) - int(state.position))
 
     def _lags(self) -> dict[Topic, int]:
         lags = dict.fromkeys(INPUTS, 0)

@@ -103,9 +103,7 @@ class Writer:
 
     def state(self, key: bytes, value: bytes, *, cut_ms: int) -> Write:
         """Return a record of the task's own state partition."""
-        return Write(
-            topic=self._name(Topic.STATE), partition=self._partition, key=key, value=value, time_ms=cut_ms
-        )
+        return Write(topic=self._name(Topic.STATE), partition=self._partition, key=key, value=value, time_ms=cut_ms)
 
 
 def _event_time_ms(event: OutputEvent, cut_ms: int) -> int:

@@ -1,0 +1,1 @@
+"""Numbers over rows: paged tables and intervals."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adaptive_stream.config import Config
     from adaptive_stream.contracts.events import InputEvent
 
+
 class Driver:
     """Fleets with a log in memory.
 

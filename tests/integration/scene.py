@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from adaptive_stream.client import Publisher
 from adaptive_stream.config import Config, load
@@ -130,26 +131,21 @@ class Scene:
 
     async def read(self, *wanted: Topic, isolation: str = "read_committed") -> dict[Topic, list[ConsumerRecord]]:
         """Return everything in the topics, by partition and offset."""
+        roles = {self.prefix + topic.value: topic for topic in wanted}
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, isolation_level=isolation, auto_offset_reset="earliest"
+            *roles, bootstrap_servers=self.bootstrap, isolation_level=isolation, auto_offset_reset="earliest"
         )
         found: dict[Topic, list[ConsumerRecord]] = {topic: [] for topic in wanted}
         await consumer.start()
         try:
-            await consumer.topics()
-            roles = {
-                TopicPartition(self.prefix + topic.value, partition): topic
-                for topic in wanted
-                for partition in sorted(consumer.partitions_for_topic(self.prefix + topic.value) or ())
-            }
-            consumer.assign(list(roles))
-            ends = await consumer.end_offsets(list(roles))
-            await consumer.seek_to_beginning(*roles)
+            tps = sorted(consumer.assignment())
+            ends = await consumer.end_offsets(tps)
+            await consumer.seek_to_beginning(*tps)
             async with asyncio.timeout(LIMIT_S):
-                for tp, topic in roles.items():
+                for tp in tps:
                     while await consumer.position(tp) < ends[tp]:
                         fetched = await consumer.getmany(tp, timeout_ms=1000)
-                        found[topic].extend(fetched.get(tp, []))
+                        found[roles[tp.topic]].extend(fetched.get(tp, []))
         finally:
             await consumer.stop()
         return found
@@ -165,20 +161,21 @@ class Scene:
 
     async def offsets(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """Return the group's committed offsets and the ends of the inputs."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=self.name, enable_auto_commit=False)
+        names = [self.prefix + topic.value for topic in INPUTS]
+        consumer = AIOKafkaConsumer(*names, bootstrap_servers=self.bootstrap)
         await consumer.start()
         try:
-            await consumer.topics()
-            tps = [
-                TopicPartition(name, partition)
-                for name in (self.prefix + topic.value for topic in INPUTS)
-                for partition in consumer.partitions_for_topic(name) or ()
-            ]
-            consumer.assign(tps)
-            committed = {tp: await consumer.committed(tp) or 0 for tp in tps}
-            return committed, await consumer.end_offsets(tps)
+            ends = await consumer.end_offsets(sorted(consumer.assignment()))
         finally:
             await consumer.stop()
+        assert ends, "the inputs exist"
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            found = await admin.list_consumer_group_offsets(self.name)
+        finally:
+            await admin.close()
+        return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in ends}, ends
 
     async def drained(self) -> None:
         """Wait until the group has committed the whole of the inputs."""

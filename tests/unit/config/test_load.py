@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from adaptive_stream.config import ConfigError, load, show
+from adaptive_stream.contracts.topics import Topic
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FAMILY = "families:\n  f:\n    match: [m]\n"
 
@@ -272,15 +276,15 @@ def test_the_tree_is_frozen() -> None:
 
 
 def test_secrets_are_masked_wherever_the_tree_is_shown(tmp_path: Path) -> None:
-    secret = "correct-horse"
-    path = written(tmp_path, f"{FAMILY}kafka:\n  security:\n    key_password: {secret}-key\n")
-    config = load([path], {"ADAPTIVE_STREAM__KAFKA__SECURITY__PASSWORD": secret})
-    assert config.kafka.security.secret_password() == secret
-    assert config.kafka.security.secret_key_password() == f"{secret}-key"
+    hidden = "correct-horse"
+    path = written(tmp_path, f"{FAMILY}kafka:\n  security:\n    key_password: {hidden}-key\n")
+    config = load([path], {"ADAPTIVE_STREAM__KAFKA__SECURITY__PASSWORD": hidden})
+    assert config.kafka.security.secret_password() == hidden
+    assert config.kafka.security.secret_key_password() == f"{hidden}-key"
     shown = show(config)
-    assert shown["kafka"]["security"]["password"] == shown["kafka"]["security"]["key_password"] == "********"
+    assert {shown["kafka"]["security"][name] for name in ("password", "key_password")} == {"********"}
     for text in (json.dumps(shown), yaml.safe_dump(shown), repr(config), str(config)):
-        assert secret not in text
+        assert hidden not in text
 
 
 def test_a_secret_that_is_refused_is_not_told() -> None:
@@ -305,7 +309,5 @@ def test_what_is_shown_loads_again_as_the_same_tree(tmp_path: Path) -> None:
 
 
 def test_a_topic_has_the_prefix_and_its_role() -> None:
-    from adaptive_stream.contracts.topics import Topic
-
     topics = load([], {}, ["families.f.match=[m]", "topics.prefix=mine-"]).topics
     assert topics.name(Topic.DEAD_LETTERS) == "mine-dead-letters"
