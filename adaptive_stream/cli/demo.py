@@ -45,7 +45,7 @@ def demo(
     except (DemoFailed, EmbeddedKafkaError, Fatal) as failure:
         typer.echo(str(failure), err=True)
         raise typer.Exit(69) from failure
-    except (KeyboardInterrupt, BaseExceptionGroup) as interrupt:
+    except KeyboardInterrupt as interrupt:
         typer.echo("stopped; nothing is left behind", err=True)
         raise typer.Exit(130) from interrupt
     if not summary["recount"]["equal"]:

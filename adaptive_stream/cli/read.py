@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 READABLE = (*INPUTS, *OUTPUTS, Topic.DEAD_LETTERS)
 SILENCE_S = 30.0  # a read that must end and gets nothing for so long has lost its broker
+PIPE_COLUMNS = 250  # a pipe has no width; nothing is cut off
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -86,8 +87,14 @@ def status(
                     found[latest.model_id] = latest
 
     _run(tree, read())
-    if model is not None and model not in found:
-        typer.echo(f"no status of {model} yet; `adaptive-stream status` lists the models that have one", err=True)
+    if not found:
+        what = "of any model" if model is None else f"of {model!r}"
+        typer.echo(
+            f"no status {what} yet: one is published each monitor.status_interval_s of the events' own time;"
+            " a worker's /status/MODEL shows it at once",
+            err=True,
+        )
+    if model is not None and not found:
         raise typer.Exit(1)
     _show([found[name] for name in sorted(found)], is_one=model is not None, as_json=as_json)
 
@@ -99,7 +106,7 @@ def _role(topic: str) -> Topic:
     if topic not in READABLE:
         from difflib import get_close_matches
 
-        meant = get_close_matches(topic, READABLE, n=1)
+        meant = get_close_matches(topic, [str(role) for role in READABLE], n=1)
         advice = f"did you mean {meant[0]!r}?" if meant else f"it is one of {', '.join(READABLE)}"
         typer.echo(f"there is no readable topic {topic!r}; {advice}", err=True)
         raise typer.Exit(2)
@@ -184,7 +191,9 @@ def _show(statuses: list[ModelStatus], *, is_one: bool, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
     table = Table(box=None, pad_edge=False)
     for name in ("model", "variant", "channel", "metric", "window (95 %)", "labelled", "baseline", "panes", "alerts"):
         table.add_column(name, no_wrap=True)
@@ -201,7 +210,8 @@ def _show(statuses: list[ModelStatus], *, is_one: bool, as_json: bool) -> None:
                 sparkline([pane.value for pane in series.panes]),
                 _alerts(series),
             )
-    console.print(table)
+    if statuses:
+        console.print(table)
     if is_one:
         model = statuses[0]
         counts = ", ".join(f"{name} {count}" for name, count in model.feedback.items())

@@ -104,7 +104,7 @@ def create(config: Files = None, settings: Settings = None, as_json: AsJson = Fa
     from adaptive_stream.runtime.failure import Fatal
 
     try:
-        created = asyncio.run(topics.create(loaded(config, settings)))
+        created = asyncio.run(topics.create(reachable(config, settings)))
     except Fatal as fatal:
         typer.echo(str(fatal), err=True)
         raise typer.Exit(fatal.exit_code) from fatal
@@ -116,7 +116,7 @@ def check(config: Files = None, settings: Settings = None, as_json: AsJson = Fal
     from adaptive_stream.runtime import topics
     from adaptive_stream.runtime.failure import Fatal
 
-    tree = loaded(config, settings)
+    tree = reachable(config, settings)
     try:
         counts = asyncio.run(topics.check(tree))
     except Fatal as fatal:

@@ -56,7 +56,7 @@ def send(
     tally = _Tally()
     try:
         asyncio.run(_send(tree, Topic(topic), file, tally, is_check=check))
-    except (KafkaError, OSError, TimeoutError) as error:
+    except (KafkaError, OSError, TimeoutError, LookupError) as error:
         typer.echo(
             f"Kafka at {tree.kafka.bootstrap}: {str(error) or 'no answer'}; {tally.sent} events were sent", err=True
         )
@@ -78,12 +78,15 @@ class _Tally:
 async def _send(tree: Config, topic: Topic, file: Path, tally: _Tally, *, is_check: bool) -> None:
     from adaptive_stream.cli.run import patiently
     from adaptive_stream.client import Publisher
+    from adaptive_stream.client.partitions import partition_counts
     from adaptive_stream.runtime.connection import connection
 
     options = connection(tree)
     bootstrap = options.pop("bootstrap_servers")
     opening = Publisher(bootstrap, prefix=tree.topics.prefix, **options) if not is_check else nullcontext()
     async with patiently(opening) as publisher:
+        if publisher is not None:
+            await partition_counts(connection(tree), [tree.topics.name(topic)])
         for chunk in _chunks(tree, topic, file, tally):
             if publisher is not None:
                 async with asyncio.timeout(PATIENCE_S):

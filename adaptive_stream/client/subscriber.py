@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
+from adaptive_stream.client.partitions import partition_counts
 from adaptive_stream.contracts.codec import Codec
 
 if TYPE_CHECKING:
@@ -22,20 +22,6 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.topics import Topic
 
 MAX_OUTPUT_BYTES = 16_000_000  # a status lists many series; the broker's own limit is the real one
-ADMIN_OPTIONS = frozenset(
-    {
-        "bootstrap_servers",
-        "client_id",
-        "request_timeout_ms",
-        "metadata_max_age_ms",
-        "security_protocol",
-        "ssl_context",
-        "sasl_mechanism",
-        "sasl_plain_username",
-        "sasl_plain_password",
-        "sasl_oauth_token_provider",
-    }
-)
 
 
 class Subscriber:
@@ -90,30 +76,13 @@ class Subscriber:
             await self._consumer.stop()
 
     async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        tps = [
-            TopicPartition(name, partition)
-            for name, count in (await self._counts()).items()
-            for partition in range(count)
-        ]
+        counts = await partition_counts(self._options, self._topics)
+        tps = [TopicPartition(name, partition) for name, count in counts.items() for partition in range(count)]
         consumer.assign(tps)
         if self._is_from_start:
             await consumer.seek_to_beginning(*tps)
         else:
             await consumer.seek_to_end(*tps)
-
-    async def _counts(self) -> dict[str, int]:
-        """Return how many partitions each topic has; the consumer itself says so only of topics it subscribes to."""
-        shared = {name: value for name, value in self._options.items() if name in ADMIN_OPTIONS}
-        admin = AIOKafkaAdminClient(**shared)
-        try:
-            await admin.start()
-            described = await admin.describe_topics(list(self._topics))
-        finally:
-            await admin.close()
-        missing = sorted(found["topic"] for found in described if found["error_code"])
-        if missing:
-            raise LookupError(f"there is no topic {', '.join(missing)}; `adaptive-stream topics create` makes them")
-        return {found["topic"]: len(found["partitions"]) for found in described}
 
     async def __aiter__(self) -> AsyncIterator[OutputEvent]:
         """Yield events for ever."""

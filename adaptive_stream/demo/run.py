@@ -66,6 +66,8 @@ def run(options: Options, screen: Screen, report: Callable[[Summary], None]) -> 
         DemoFailed: a process ended, or nothing happened for too long.
         EmbeddedKafkaError: Kafka does not start.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     folder = Path(tempfile.mkdtemp(prefix="adaptive-stream-demo-"))
     try:
         screen.say("starting Kafka (the first time, 43 MB are fetched)")
@@ -93,10 +95,6 @@ class _Demo:
 
     async def play(self, report: Callable[[Summary], None]) -> Summary:
         """Run from the topics to the summary."""
-        main = asyncio.current_task()
-        assert main is not None, "called by asyncio.run"
-        for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C
-            asyncio.get_running_loop().add_signal_handler(number, main.cancel)
         try:
             await topics.create(self._config)
             self._start_worker()

@@ -160,7 +160,14 @@ class EmbeddedKafka:
 
     def _format(self, node: int, cluster: str) -> None:
         config = f"{self.folder}/node-{node}.properties"
-        command = [*self._with_logging(node), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", config]
+        command = [
+            *self._with_logging(node),
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            config,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)  # noqa: S603 - our own command
         if done.returncode:
             raise EmbeddedKafkaError(f"Kafka's storage cannot be formatted: {(done.stdout + done.stderr)[-2000:]}")

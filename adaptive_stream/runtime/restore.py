@@ -6,6 +6,7 @@ Called by the task after fencing, so that nobody else writes meanwhile.
 
 from __future__ import annotations
 
+import time
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from adaptive_stream.config import Config
     from adaptive_stream.runtime.intake import Intake
     from adaptive_stream.runtime.stepping import Stepper
+
+LOOK_MS = 100  # how long one look for further records waits
 
 
 @dataclass(slots=True)
@@ -113,6 +116,7 @@ class Reader:
         """Yield runs of records from the current place up to ``end`` (exclusive), as they are fetched."""
         assert self._consumer is not None, "a reader is used inside its context"
         tp = self._tps[topic]
+        position, moved_at = -1, time.monotonic()
         while True:
             run = self._ahead[topic]
             self._ahead[topic] = []
@@ -124,13 +128,17 @@ class Reader:
             if run:
                 yield run
             # markers of transactions take offsets too: the position tells that they were passed
-            if await self._consumer.position(tp) >= end:
+            before, position = position, await self._consumer.position(tp)
+            if position >= end:
                 return
-            self._ahead[topic] = (await self._consumer.getmany(tp, timeout_ms=int(self._stall_s * 1000))).get(tp, [])
-            if not self._ahead[topic] and await self._consumer.position(tp) < end:
+            if run or position != before:
+                moved_at = time.monotonic()
+            elif time.monotonic() - moved_at > self._stall_s:
                 raise RestoreFailed(
                     f"{tp.topic}-{tp.partition}: nothing came for {self._stall_s:g} s before offset {end}"
                 )
+            # a fetch of markers or of aborted records moves the position and returns nothing: look often
+            self._ahead[topic] = (await self._consumer.getmany(tp, timeout_ms=LOOK_MS)).get(tp, [])
 
 
 class Restore:

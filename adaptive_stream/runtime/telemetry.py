@@ -186,6 +186,7 @@ def configure_logging(config: Config) -> None:
     client_handler.setFormatter(handler.formatter)
     client_handler.addFilter(RateLimit())
     logging.basicConfig(level=config.log.level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     client = logging.getLogger("aiokafka")
     client.handlers, client.propagate = [client_handler], False
     client.setLevel(max(logging.WARNING, logging.getLevelName(config.log.level.upper())))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 
 from adaptive_stream.client import Publisher
@@ -173,9 +174,22 @@ class Scene:
         await admin.start()
         try:
             found = await admin.list_consumer_group_offsets(self.name)
+        except (kafka_errors.GroupCoordinatorNotAvailableError, kafka_errors.NotCoordinatorForGroupError):
+            found = {}  # the broker is younger than any group
         finally:
             await admin.close()
         return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in ends}, ends
+
+    async def move_offset(self, topic: Topic, offset: int) -> None:
+        """Commit another offset of partition 0 for the group, as an operator's tool does."""
+        tp = TopicPartition(self.prefix + topic.value, 0)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=self.name, enable_auto_commit=False)
+        consumer.assign([tp])
+        await consumer.start()
+        try:
+            await consumer.commit({tp: offset})
+        finally:
+            await consumer.stop()
 
     async def drained(self) -> None:
         """Wait until the group has committed the whole of the inputs."""

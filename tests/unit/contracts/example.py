@@ -75,7 +75,7 @@ def is_accepted_by_schema(topic: Topic, value: bytes, headers: Headers) -> bool:
     return _validator(message, "headers").is_valid(named) and _validator(message, "payload").is_valid(body)
 
 
-def strict_json(value: bytes) -> Any:
+def strict_json(value: bytes) -> object:
     """Parse JSON as the RFC has it; Python's own parser takes NaN, and guesses encodings."""
 
     def refuse(word: str) -> NoReturn:
@@ -86,9 +86,13 @@ def strict_json(value: bytes) -> Any:
 
 @cache
 def _validator(message: str, part: str) -> Draft202012Validator:
-    document = yaml.safe_load(asyncapi_text())
-    schema = {"$id": f"{BASE}asyncapi.yaml", **document["components"]["messages"][message][part]}
+    schema = {"$id": f"{BASE}asyncapi.yaml", **document()["components"]["messages"][message][part]}
     return Draft202012Validator(schema, registry=registry())
+
+
+@cache
+def document() -> dict[str, Any]:
+    return yaml.safe_load(asyncapi_text())
 
 
 @cache

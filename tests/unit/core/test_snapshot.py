@@ -1,0 +1,219 @@
+"""A fleet as bytes and back: every part returns, and bytes that are not a snapshot are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from adaptive_stream.contracts.events import Metrics
+from adaptive_stream.core.fleets import Fleets
+from tests.unit.core.scene import Scene, prediction
+
+if TYPE_CHECKING:
+    from adaptive_stream.core.slice import Frozen
+
+SETTINGS = (
+    ".features=[{name: a}, {name: b, kind: categorical, levels: [x]}]",
+    ".monitor.baseline_labels=10",
+    ".monitor.pane_s=60",
+    ".alerts.min_labels=3",
+    ".max_variants=1",
+    "join.window_s=300",
+    "join.early_window_s=600",
+    "join.entity_limit=2",
+)
+SERVED = {"features": [1.5, "x"]}
+
+
+def lived_in() -> Scene:
+    """Something in every part: rows, series, panes, alerts, ring, early, entities, memory, counters."""
+    scene = Scene(*SETTINGS)
+    scene.label(12, 0, **SERVED)
+    scene.step(prediction("forgotten", **SERVED), Metrics(model_id="m", latency_ms=3.0), scene.order("freeze"))
+    scene.after(60)
+    scene.label(0, 300, **SERVED)
+    scene.after(300)
+    scene.step(
+        *(prediction(f"w{n}", model_id=f"m{n % 3}", variant_id=f"v{n % 2}", features=[n, None]) for n in range(40)),
+        scene.rating("w0", model_id="m0", entity_id="e"),
+        scene.correction("w3", model_id="m0", entity_id="e"),
+        scene.correction("w6", model_id="m0", entity_id="e"),
+        scene.correction("unborn", entity_id="e", features=[None, "x"], details="waits"),
+        scene.preference("w9", "unborn", model_id="m0"),
+        scene.order("stop", model_id="m1"),
+    )
+    return scene
+
+
+def test_every_part_comes_back() -> None:
+    scene = lived_in()
+    fleet = scene.fleet
+    again = scene.driver.thaw(scene.driver.freeze()).fleets[0]
+    assert again.models.keys == fleet.models.keys
+    assert again.models.index == fleet.models.index
+    assert again.models.count == fleet.models.count == 5
+    for name in fleet.models.col:
+        np.testing.assert_array_equal(again.models.col[name][:5], fleet.models.col[name][:5])
+    for name in fleet.monitor.series.col:
+        count = fleet.monitor.series.count
+        np.testing.assert_array_equal(again.monitor.series.col[name][:count], fleet.monitor.series.col[name][:count])
+    assert fleet.monitor.series.col["stage"].max() > 0, "an alert is under way"
+    assert (again.join.head, again.join.tail) == (fleet.join.head, fleet.join.tail) == (13, 353)
+    assert again.join.index == fleet.join.index
+    sequences = np.arange(fleet.join.head, fleet.join.tail)
+    for name in fleet.join.col:
+        here, there = again.join.slots(sequences), fleet.join.slots(sequences)
+        np.testing.assert_array_equal(again.join.col[name][here], fleet.join.col[name][there])
+    assert again.join.early == fleet.join.early
+    assert again.join.early_by_key == fleet.join.early_by_key
+    assert len(fleet.join.early) == 2
+    assert (again.join.entities, again.join.entity_window) == (fleet.join.entities, fleet.join.entity_window)
+    for name in ("seen", "departed"):
+        mine, theirs = getattr(again.join, name), getattr(fleet.join, name)
+        assert (mine._set, mine.count, mine.cursor) == (theirs._set, theirs.count, theirs.cursor)
+        assert mine.count > 0
+    assert (again.dropped, again.join.dropped) == (fleet.dropped, fleet.join.dropped)
+    assert (again.monitor.expired, again._series, again._variants) == (
+        fleet.monitor.expired,
+        fleet._series,
+        fleet._variants,
+    )
+    thawed = scene.driver.thaw(scene.driver.freeze())
+    assert thawed.stream_time_ms == scene.driver.fleets.stream_time_ms
+    assert thawed.dump() == scene.driver.fleets.dump()
+    assert (thawed.counters(), thawed.gauges()) == (scene.driver.fleets.counters(), scene.driver.fleets.gauges())
+
+
+def test_what_came_back_goes_on_as_if_nothing_had_been() -> None:
+    scene, twin = lived_in(), lived_in()
+    twin.driver.fleets = twin.driver.thaw(twin.driver.freeze())
+    for each in (scene, twin):
+        each.send(prediction("unborn", model_id="m0", **SERVED), prediction("unborn", **SERVED))
+        each.send(each.correction("w12", model_id="m0"), each.correction("forgotten"))
+        each.send(each.order("start", model_id="m1"), each.correction("w4", model_id="m1"))
+    assert scene.step() == twin.step()
+    assert scene.after(400) == twin.after(400)
+    assert scene.driver.fleets.dump() == twin.driver.fleets.dump()
+
+
+def test_fleets_that_saw_nothing_come_back_too() -> None:
+    scene = Scene()
+    frozen = scene.driver.freeze()
+    assert frozen.first_waiting_offset is None
+    assert frozen.directory == []
+    assert scene.driver.thaw(frozen).dump() == scene.driver.fleets.dump() == Scene().driver.fleets.dump()
+
+
+def test_a_snapshot_is_untouched_by_later_steps() -> None:
+    scene = lived_in()
+    frozen, before = scene.driver.freeze(), scene.driver.fleets.dump()
+    pages = dict(scene.driver.pages)
+    waiting = list(scene.driver.predictions)
+    scene.label(50, 50, **SERVED)
+    scene.after(1_000)
+    assert Fleets.thaw(scene.driver.config, frozen.head, pages, waiting).dump() == before
+
+
+def test_only_what_changed_is_in_the_next_snapshot() -> None:
+    scene = Scene()
+    for number in range(200):
+        scene.send(prediction(f"p{number}", model_id=f"m{number}"))
+    scene.step()
+    first = scene.driver.freeze()
+    assert sorted(first.pages) == sorted(first.directory)
+    assert len([page for page in first.directory if page.startswith("f/models/")]) == 4
+    assert scene.driver.freeze().pages == {}
+    scene.step(Metrics(model_id="m70", accuracy=1.0))
+    second = scene.driver.freeze()
+    assert list(second.pages) == ["f/models/1"]
+    assert second.directory == first.directory
+    assert scene.driver.thaw(second).dump() == scene.driver.fleets.dump()
+
+
+def test_the_log_is_needed_from_the_oldest_waiting_prediction_of_any_family() -> None:
+    scene = Scene('families.g.match=["g*"]', "join.window_s=100", "families.g.monitor.evaluate_every_s=10")
+    scene.step(prediction("p0"), prediction("g0", model_id="g"))
+    scene.after(60, prediction("p1"), prediction("g1", model_id="g"), prediction("p2"))
+    assert scene.driver.freeze().first_waiting_offset == 0
+    scene.after(60)
+    frozen = scene.driver.freeze()
+    assert frozen.first_waiting_offset == 2
+    thawed = scene.driver.thaw(frozen)
+    assert [list(fleet.join.index.values()) for fleet in thawed.fleets] == [[1, 2], [1]]
+
+
+def test_a_family_that_is_gone_is_forgotten_and_a_fresh_one_starts_empty() -> None:
+    old = Scene('families.g.match=["g*"]')
+    old.step(prediction("p"), prediction("p", model_id="g"))
+    frozen = old.driver.freeze()
+    scene = Scene('families.h.match=["h*"]')
+    thawed = Fleets.thaw(scene.driver.config, frozen.head, old.driver.pages, old.driver.predictions)
+    assert [(fleet.name, fleet.models.count) for fleet in thawed.fleets] == [("f", 1), ("h", 0)]
+
+
+def test_waiting_predictions_that_the_log_has_lost_are_left_out() -> None:
+    scene = Scene()
+    scene.step(*(prediction(f"p{number}") for number in range(5)), scene.correction("p3"))
+    frozen = scene.driver.freeze()
+    left = [kept for kept in scene.driver.predictions if kept[0] >= 2]
+    thawed = Fleets.thaw(scene.driver.config, frozen.head, scene.driver.pages, left)
+    join = thawed.fleets[0].join
+    assert list(join.index) == [(0, "p2"), (0, "p3"), (0, "p4")]
+    assert join.col["flags"][join.slots(np.arange(join.head, join.tail))].tolist() == [0, 3, 0]
+
+
+@pytest.fixture(scope="module")
+def frozen() -> tuple[Scene, Frozen]:
+    scene = lived_in()
+    return scene, scene.driver.freeze()
+
+
+def tampered(scene: Scene, frozen: Frozen, *, head: bytes | None = None, pages: dict[str, bytes] | None = None) -> None:
+    Fleets.thaw(
+        scene.driver.config,
+        frozen.head if head is None else head,
+        scene.driver.pages if pages is None else pages,
+        scene.driver.predictions,
+    )
+
+
+def test_a_head_of_another_version_is_refused(frozen: tuple[Scene, Frozen]) -> None:
+    whole = msgspec.msgpack.decode(frozen[1].head)
+    fleet = whole["fleets"]["f"]
+    tampered(*frozen, head=msgspec.msgpack.encode(whole))
+    for other in ({**whole, "format": 2}, {**whole, "fleets": {"f": {**fleet, "format": 2}}}):
+        with pytest.raises(msgspec.DecodeError, match="format"):
+            tampered(*frozen, head=msgspec.msgpack.encode(other))
+
+
+def test_a_head_that_is_cut_or_lacks_a_part_is_refused(frozen: tuple[Scene, Frozen]) -> None:
+    head = frozen[1].head
+    for wrong in (b"", head[:-1], head[: len(head) // 2], b"\x00" + head):
+        with pytest.raises(msgspec.DecodeError):
+            tampered(*frozen, head=wrong)
+    whole = msgspec.msgpack.decode(head)
+    for name in whole["fleets"]["f"]:
+        if name != "format":
+            part = {key: value for key, value in whole["fleets"]["f"].items() if key != name}
+            with pytest.raises(msgspec.DecodeError, match=name):
+                tampered(*frozen, head=msgspec.msgpack.encode({**whole, "fleets": {"f": part}}))
+
+
+def test_a_page_that_is_damaged_missing_or_of_another_version_is_refused() -> None:
+    scene = Scene()
+    scene.step(*(prediction("p", model_id=f"m{number}") for number in range(200)))
+    frozen = scene.driver.freeze()
+    pages = scene.driver.pages
+    other = msgspec.msgpack.encode({**msgspec.msgpack.decode(pages["f/models/1"]), "format": 2})
+    for wrong in (
+        {**pages, "f/models/1": pages["f/models/1"][:-1]},
+        {**pages, "f/models/1": other},
+        {**pages, "f/models/1": pages["f/models/2"]},
+        {key: page for key, page in pages.items() if key != "f/models/1"},
+    ):
+        with pytest.raises(msgspec.DecodeError):
+            tampered(scene, frozen, pages=wrong)
+    tampered(scene, frozen)
