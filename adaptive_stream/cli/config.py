@@ -1,4 +1,4 @@
-"""``config show|schema`` and ``validate``: what the worker would run with, and what is wrong with it."""
+"""``config show|schema|guide`` and ``validate``: what the worker would run with, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     verbs = typer.Typer(help="The configuration.", no_args_is_help=True)
     verbs.command("show")(show)
     verbs.command("schema")(schema)
+    verbs.command("guide")(guide)
     app.add_typer(verbs, name="config")
     app.command("validate")(validate)
 
@@ -38,6 +39,13 @@ def schema() -> None:
     from adaptive_stream.config import Config
 
     typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+
+
+def guide() -> None:
+    """Print every setting with its values, its default and the reason, as Markdown."""
+    from adaptive_stream.config.guide import guide as made
+
+    typer.echo(made(), nl=False)
 
 
 def validate(

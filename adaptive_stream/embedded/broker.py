@@ -99,8 +99,8 @@ class EmbeddedKafka:
         """
         self._command = [str(find_java()), *JVM, "-cp", class_path()]
         for attempt in range(1, ATTEMPTS + 1):
-            self._lay_out()
             try:
+                self._lay_out()
                 for node in range(1, self._count + 1):
                     self._launch(node)
                 for node in range(1, self._count + 1):

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from adaptive_stream.client import Publisher
 from adaptive_stream.config import Config, load
-from adaptive_stream.contracts.events import Correction, Prediction
+from adaptive_stream.contracts.events import Correction, Metrics, Prediction
 from adaptive_stream.contracts.topics import INPUTS, OUTPUTS, Topic
 from adaptive_stream.runtime import journal, topics
 
@@ -199,6 +199,18 @@ class Scene:
             return committed == ends
 
         await until(is_drained, what="every input record is committed")
+
+    async def checkpointed(self, *, time_ms: int, models: int = 1) -> None:
+        """Wait until every partition with records has a complete snapshot; commits go on meanwhile."""
+
+        async def has_checkpoints() -> bool:
+            ticks = [Metrics(model_id=f"m{model}", accuracy=0.5) for model in range(models)]
+            await self.publish((Topic.METRICS, tick, time_ms) for tick in ticks)
+            state = (await self.read(Topic.STATE))[Topic.STATE]
+            done = {record.partition for record in state if record.key == journal.CHECKPOINT_KEY}
+            return done == {record.partition for record in state}
+
+        await until(has_checkpoints, what="checkpoints are written")
 
     async def journals(self) -> dict[int, list[journal.Entry]]:
         """Return the committed journal entries of each partition, in the order in which they were written."""

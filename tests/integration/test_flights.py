@@ -40,12 +40,13 @@ def demo_family() -> tuple[str, ...]:
     """The demo's own family, with bounds for fewer labels a model."""
     family = load([SHIPPED], {}).families["flights"].model_dump(mode="json")
     family["monitor"]["baseline_labels"] = 800
+    family["monitor"]["evaluate_every_s"] = 6 * 3600
     family["alerts"]["min_labels"] = 100
     return (f"families.flights={json.dumps(family)}",)
 
 
 FAMILY = demo_family()
-SETTINGS = ("kafka.group_instance_id=alone", "batch.max_batch_records=2000")
+SETTINGS = ("kafka.group_instance_id=alone", "batch.max_batch_records=2000", "state.commit_bytes=1048576")
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ async def test_kills_and_restarts_change_no_week_and_no_alert(
         await scene.publish(part)
         before, _ = await scene.offsets()
         worker = start_worker(scene)
-        await progress(scene, since=sum(before.values()))
+        await progress(scene, beyond=sum(before.values()) + len(part) // 4)
         worker.kill()
         assert worker.code == -signal.SIGKILL
     last = start_worker(scene)
@@ -168,14 +169,14 @@ async def test_kills_and_restarts_change_no_week_and_no_alert(
     assert (await scene.bodies(), await ledger(scene)) == undisturbed
 
 
-async def progress(scene: Scene, *, since: int) -> None:
-    """Wait until the group has committed something more than before."""
+async def progress(scene: Scene, *, beyond: int) -> None:
+    """Wait until the group has committed more than so many records."""
 
     async def is_further() -> bool:
         committed, _ = await scene.offsets()
-        return sum(committed.values()) > since
+        return sum(committed.values()) > beyond
 
-    await until(is_further, what="the worker commits a batch")
+    await until(is_further, what="the worker commits")
 
 
 async def test_a_worker_that_runs_along_joins_as_many_as_one_that_starts_at_the_end(

@@ -15,7 +15,7 @@ from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime import journal
 from adaptive_stream.runtime.worker import Worker
 from tests.integration.scene import START_MS, Scene, correction, field_of, prediction, until
-from tests.integration.test_crash import stream
+from tests.integration.test_crash import MODELS, stream
 from tests.integration.worker import dump, working
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def test_the_restored_state_equals_the_lost_one_byte_for_byte(
     snapshot_interval_s: str, kafka: str, names: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:
     scene = with_static_member(
-        kafka, names, f"state.snapshot_interval_s={snapshot_interval_s}", "state.journal_ring=200000"
+        kafka, names, f"state.snapshot_interval_s={snapshot_interval_s}", "state.journal_ring=300000"
     )
     await scene.open()
     records = stream()
@@ -43,6 +43,8 @@ async def test_the_restored_state_equals_the_lost_one_byte_for_byte(
     # in two portions, so that a snapshot has predictions that wait across it
     await scene.publish(records[: len(records) // 2])
     await scene.drained()
+    if snapshot_interval_s == "0.1":
+        await scene.checkpointed(time_ms=records[len(records) // 2][2], models=MODELS)
     await scene.publish(records[len(records) // 2 :])
     await scene.drained()
     lost.send(signal.SIGUSR1)
@@ -132,14 +134,8 @@ async def test_a_damaged_page_of_a_snapshot_is_found_and_refused(kafka: str, nam
     scene = Scene(bootstrap=kafka, name=names, settings=("topics.partitions=1", "state.snapshot_interval_s=0.1"))
     await scene.open()
     await scene.publish([(Topic.PREDICTIONS, prediction(n), START_MS + n) for n in range(10)])
-
-    async def has_checkpoint() -> bool:
-        await scene.publish([(Topic.PREDICTIONS, prediction(10), START_MS + 10)])
-        state = (await scene.read(Topic.STATE))[Topic.STATE]
-        return any(record.key == journal.CHECKPOINT_KEY for record in state)
-
     async with working(scene.config()):
-        await until(has_checkpoint, what="a checkpoint is written")
+        await scene.checkpointed(time_ms=START_MS + 10)
     state = (await scene.read(Topic.STATE))[Topic.STATE]
     page = next(r for r in reversed(state) if r.key.startswith(journal.PAGE_PREFIX) and r.value)
     await scene.produce(Topic.STATE, bytes([page.value[0] ^ 1]) + page.value[1:], key=page.key, partition=0)
