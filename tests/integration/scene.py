@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from adaptive_stream.client import Publisher
 from adaptive_stream.config import Config, load
@@ -92,6 +92,21 @@ class Scene:
     async def open(self) -> None:
         """Create the topics."""
         await topics.create(self.config())
+
+    async def create(self, *wanted: Topic) -> None:
+        """Create only these topics."""
+        config = self.config().topics
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.create_topics(
+                [
+                    NewTopic(config.name(topic), num_partitions=config.partitions, replication_factor=1)
+                    for topic in wanted
+                ]
+            )
+        finally:
+            await admin.close()
 
     def publisher(self) -> Publisher:
         return Publisher(self.bootstrap, prefix=self.prefix)

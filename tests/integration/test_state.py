@@ -136,9 +136,12 @@ async def test_a_damaged_page_of_a_snapshot_is_found_and_refused(kafka: str, nam
     await scene.publish([(Topic.PREDICTIONS, prediction(n), START_MS + n) for n in range(10)])
     async with working(scene.config()):
         await scene.checkpointed(time_ms=START_MS + 10)
-    state = (await scene.read(Topic.STATE))[Topic.STATE]
-    page = next(r for r in reversed(state) if r.key.startswith(journal.PAGE_PREFIX) and r.value)
-    await scene.produce(Topic.STATE, bytes([page.value[0] ^ 1]) + page.value[1:], key=page.key, partition=0)
+    newest = {record.key: record.value for record in (await scene.read(Topic.STATE))[Topic.STATE]}
+    directory = journal.decode_checkpoint(newest[journal.CHECKPOINT_KEY]).directory
+    page, (slot, _, _) = next(iter(directory.items()))
+    key = journal.page_key(page, slot=slot, chunk=0)
+    damaged = bytes([newest[key][0] ^ 1]) + newest[key][1:]
+    await scene.produce(Topic.STATE, damaged, key=key, partition=0)
     assert await Worker(scene.config()).run() == 78
 
 

@@ -20,7 +20,7 @@ from adaptive_stream.contracts.events import (
 Stream = tuple[tuple[InputEvent, int], ...]  # events and the times of their records
 
 START_MS = 1_600_000_000_000
-LENGTH = 300  # of a thick stream, which is five minutes; a thin one has half as many events in twice the time
+LENGTH = 480  # of a thick stream, some nine minutes; a thin one has a third of the events in as much time
 RING = 50  # waiting predictions; more come within the window of the join where the stream is thick
 REMEMBERED = 16  # ids
 MODELS, SERIES = 4, 9  # rows of a family, series of a model: two variants and channels, and other
@@ -37,7 +37,7 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
         is_loose: leave out the bounds that the models of a family share; without them they do not notice each other.
     """
     overrides = [
-        "join.window_s=200",
+        "join.window_s=300",
         "join.early_window_s=60",
         f"join.max_early={EARLY}",
         "join.entity_limit=3",
@@ -52,7 +52,7 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
             f"{name}.max_models={MODELS}",
             f"{name}.max_variants=2",
             f"{name}.max_channels=2",
-            f"{name}.monitor.pane_s=30",
+            f"{name}.monitor.pane_s=90",
             f"{name}.monitor.panes=3",
             f"{name}.monitor.evaluate_every_s={20 + 10 * number}",
             f"{name}.monitor.status_interval_s={40 + 20 * number}",
@@ -75,7 +75,7 @@ def events(seed: int, *, families: int = 1, models: int = 3) -> Stream:
     """
     dice = random.Random(seed)  # noqa: S311 - a seed is no secret
     is_thick = seed % 2 == 1
-    count = LENGTH if is_thick else LENGTH // 2
+    count = LENGTH if is_thick else LENGTH // 3
     steps_ms = [0, 0, 1, 100, 1_000, 1_000, 2_000, 4_000 if is_thick else 30_000]
     now = START_MS
     made: list[tuple[InputEvent, int]] = []
@@ -103,9 +103,9 @@ def events(seed: int, *, families: int = 1, models: int = 3) -> Stream:
                 failed=dice.random() < 0.02,
             )
         elif kind < 0.93:
-            recent = ids[-12:] if dice.random() < 0.8 else ids
+            recent = ids[-12:] if dice.random() < 0.9 else ids
             model, wanted = dice.choice(recent) if recent and dice.random() > 0.1 else (model, f"p{number + 3}")
-            entity = dice.choice([None, "e1", "e2", "e3", "e4"])
+            entity = dice.choice([None] * 6 + ["e1", "e2", "e3", "e4"])
             feedback_id = f"f{number}" if dice.random() > 0.05 else "f1"
             which = dice.random()
             if which < 0.8:

@@ -72,7 +72,7 @@ def memory(fleets: Fleets) -> list[object]:
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(seed=seeds, cuts=st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_the_same_records_cut_anyhow_give_equal_outputs_and_state(task: str, seed: int, cuts: list[int]) -> None:
     driver, stepped = whole(seed, families=2, task=task, models=1)
@@ -84,7 +84,7 @@ def test_the_same_records_cut_anyhow_give_equal_outputs_and_state(task: str, see
     assert memory(cut.fleets) == memory(driver.fleets)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(seed=seeds, at=st.integers(1, LENGTH))
 def test_a_snapshot_anywhere_gives_the_same_state_and_the_same_future(seed: int, at: int) -> None:
     stream = events(seed, families=2)
@@ -103,7 +103,7 @@ def test_a_snapshot_anywhere_gives_the_same_state_and_the_same_future(seed: int,
     assert memory(thawed) == memory(uncut.fleets)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(seed=seeds, count=st.integers(1, LENGTH))
 def test_every_feedback_has_exactly_one_outcome(seed: int, count: int) -> None:
     stream = events(seed)[:count]
@@ -119,7 +119,7 @@ def test_every_feedback_has_exactly_one_outcome(seed: int, count: int) -> None:
         assert sum(status.feedback[outcome] for status in told if status) == total
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(seed=seeds, count=st.integers(1, LENGTH))
 def test_who_waits_is_who_is_in_the_ring_without_an_answer(seed: int, count: int) -> None:
     driver = Driver(config())
@@ -204,6 +204,9 @@ def test_the_streams_reach_everything() -> None:
     assert all(dropped.values()), dropped
     assert kinds == {Adaptation, Alert, ModelStatus}
     assert statuses == {"firing", "resolved"}
+    for task in ("binary", "regression"):
+        outputs = [output for seed in range(20) for output in whole(seed, families=2, task=task, models=1)[1].outputs]
+        assert any(isinstance(output, Alert) for output in outputs)
     assert codes == {"unknown_model", "wrong_dimension", "invalid_output"}
     driver = Driver(config())
     codes = {str(reject.code) for _, reject in fed(driver, events(0, models=6)).rejected}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adaptive_stream.contracts.codec import TYPE_OF, Codec
+from adaptive_stream.contracts.codec import MAX_IGNORED_DEPTH, TYPE_OF, Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Control, Correction, Metrics, Prediction
 from adaptive_stream.contracts.topics import INPUTS, OUTPUTS, Topic
@@ -54,7 +54,7 @@ def verdict(topic: Topic, value: bytes | None, headers: Headers = ()) -> Any:  #
         return reject.code, reject.path, reject.message
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(records())
 def test_every_event_is_equal_after_json_messagepack_and_each_mode_of_cloudevents(record: tuple[Topic, Any]) -> None:
     topic, event = record
@@ -74,7 +74,7 @@ def test_every_event_is_equal_after_json_messagepack_and_each_mode_of_cloudevent
     assert decode(topic, msgspec.json.encode(wrapped), STRUCTURED) == event
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(topic=st.sampled_from(INPUTS), value=bodies)
 @example(topic=Topic.PREDICTIONS, value=b"[" * 17)
 @example(topic=Topic.PREDICTIONS, value=PREDICTION[:-1] + b',"x":' + b"[" * 17 + b"]" * 17 + b"}")
@@ -83,7 +83,7 @@ def test_the_short_way_without_headers_says_what_the_long_way_says(topic: Topic,
     assert verdict(topic, value) == verdict(topic, value, [("content-type", b"application/json")])
 
 
-@settings(max_examples=200)
+@settings(max_examples=150)
 @given(topic=st.sampled_from((*INPUTS, *OUTPUTS)), value=bodies, headers=header_lists)
 @example(topic=Topic.PREDICTIONS, value=b"[" * 60_000, headers=[])
 @example(topic=Topic.PREDICTIONS, value=b'{"a":' * 10_000, headers=STRUCTURED)
@@ -100,7 +100,7 @@ def test_whatever_the_bytes_and_headers_decode_returns_or_rejects(topic: Topic, 
             assert TYPE_OF[topic] == event.TYPE
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(record=inputs, place=st.integers(0), junk=st.binary(min_size=1, max_size=3))
 def test_an_event_with_damaged_bytes_is_returned_or_rejected(
     record: tuple[Topic, Any], place: int, junk: bytes
@@ -121,6 +121,7 @@ def test_a_tombstone_is_empty(topic: Topic, value: bytes | None) -> None:
 def test_a_record_of_exactly_the_limit_passes_and_one_byte_more_is_too_large() -> None:
     largest = PREDICTION.ljust(65536)
     assert isinstance(decode(Topic.PREDICTIONS, largest), Prediction)
+    assert isinstance(decode(Topic.PREDICTIONS, largest, [("content-type", b"application/json")]), Prediction)
     for headers in ([], MSGPACK, STRUCTURED, [("ce_id", b"")]):
         code, path, message = verdict(Topic.PREDICTIONS, largest + b" ", headers)
         assert (code, path) == (ErrorCode.TOO_LARGE, "$")
@@ -149,6 +150,18 @@ def test_the_limit_of_depth_is_exact_in_every_format(limit: int) -> None:
         with pytest.raises(Reject) as refused:
             bounded.decode(Topic.CONTROL, value(order(limit + 1)), headers)
         assert refused.value.code is ErrorCode.TOO_DEEP
+
+
+def test_a_field_of_messagepack_that_is_ignored_may_be_deeper_but_never_so_deep_that_the_callers_stack_matters() -> (
+    None
+):
+    body = msgspec.msgpack.encode({"prediction_id": "p", "model_id": "m", "output": 1, "x": 0})
+    head, beyond = body.removesuffix(b"\x00"), MAX_IGNORED_DEPTH
+    assert isinstance(decode(Topic.PREDICTIONS, head + b"\x91" * (beyond - 1) + b"\x00", MSGPACK), Prediction)
+    for layers in (beyond, 60_000):
+        value = head + b"\x91" * layers + b"\x00"
+        assert verdict(Topic.PREDICTIONS, value, MSGPACK)[0] is ErrorCode.TOO_DEEP
+        assert "batch.max_depth" in verdict(Topic.PREDICTIONS, value, MSGPACK)[2]
 
 
 def test_nan_is_written_as_null_and_so_means_missing_among_features_and_nothing_in_an_output() -> None:

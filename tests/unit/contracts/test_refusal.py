@@ -128,6 +128,14 @@ def test_a_number_that_is_not_finite_is_found_in_messagepack(topic: Topic, body:
     assert (reject.code, reject.path) == (ErrorCode.NON_FINITE, path)
 
 
+@pytest.mark.parametrize("single", [b"\x7f\xc0\x00\x00", b"\x7f\x80\x00\x00", b"\xff\x80\x00\x00", b"\xff\xff\xff\xff"])
+def test_a_number_of_single_precision_that_is_not_finite_is_found_too(single: bytes) -> None:
+    value = msgspec.msgpack.encode(prediction(output=0.0)).replace(b"\xcb" + bytes(8), b"\xca" + single)
+    assert value.count(b"\xca" + single) == 1
+    reject = refused(Topic.PREDICTIONS, value, MSGPACK)
+    assert (reject.code, reject.path) == (ErrorCode.NON_FINITE, "$.output")
+
+
 def test_the_allowed_values_are_known_for_every_enum_at_the_top_of_an_event() -> None:
     found = {
         f"$.{field.encode_name}": kind.cls
@@ -141,7 +149,7 @@ def test_the_allowed_values_are_known_for_every_enum_at_the_top_of_an_event() ->
     assert found == _ENUMS
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(record=records(), choice=st.integers(0, 1000), how=st.sampled_from(["text", "name", "type", "header", "bytes"]))
 def test_no_message_and_no_path_holds_a_part_of_the_payload(record: tuple[Topic, Any], choice: int, how: str) -> None:
     topic, event = record

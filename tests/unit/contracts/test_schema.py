@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import ConsumerRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -13,17 +14,22 @@ from jsonschema import Draft202012Validator
 from adaptive_stream.config import load
 from adaptive_stream.contracts.asyncapi import PARTITIONS, PREFIX, asyncapi_text
 from adaptive_stream.contracts.codec import CARRIES, Codec
-from adaptive_stream.contracts.errors import Reject
+from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.schema import EXAMPLES, RULES, event_name, schema_texts
-from adaptive_stream.contracts.topics import INPUTS, Topic
+from adaptive_stream.contracts.topics import INPUTS, OUTPUTS, Topic
 from adaptive_stream.runtime import journal, topics
+from adaptive_stream.runtime.intake import Refused
+from adaptive_stream.runtime.writing import Writer
 from tests.unit.contracts.example import BASE, document, event_validator, registry
 from tests.unit.contracts.generated import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from adaptive_stream.runtime.session import Write
+
 codec = Codec()
+CONFIG = load([], {}, ['families.f.match=["*"]', "families.f.task=regression"])
 SCHEMAS = {name: json.loads(text) for name, text in schema_texts().items()}
 # what a careless client writes where something else belongs; no integral double, which is an integer to JSON Schema
 MISTAKES = [
@@ -96,7 +102,7 @@ def test_what_the_codec_writes_satisfies_the_schema(record: tuple[Topic, Any]) -
     event_validator(topic).validate(json.loads(codec.encode(event)))
 
 
-@settings(max_examples=120)
+@settings(max_examples=100)
 @given(record=records(), choice=st.integers(0, 1000), mistake=st.sampled_from(MISTAKES), is_removed=st.booleans())
 def test_with_one_field_wrong_the_schema_says_what_the_codec_says(
     record: tuple[Topic, Any],
@@ -165,14 +171,13 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 
 
 def test_the_document_agrees_with_the_configuration_and_with_the_topics_as_they_are_made() -> None:
-    config = load([], {}, ['families.f.match=["*"]', "families.f.task=regression"])
-    assert config.topics.prefix == PREFIX
-    assert config.topics.partitions == PARTITIONS
+    assert CONFIG.topics.prefix == PREFIX
+    assert CONFIG.topics.partitions == PARTITIONS
     for topic, channel in zip(Topic, document()["channels"].values(), strict=True):
         assert channel["parameters"]["prefix"]["default"] == PREFIX
         binding = channel["bindings"]["kafka"]
         assert binding["partitions"] == PARTITIONS
-        assert binding["topicConfiguration"]["cleanup.policy"] == [topics.settings(config, topic)["cleanup.policy"]]
+        assert binding["topicConfiguration"]["cleanup.policy"] == [topics.settings(CONFIG, topic)["cleanup.policy"]]
 
 
 def test_the_keys_of_the_state_are_those_that_the_journal_writes() -> None:
@@ -182,17 +187,40 @@ def test_the_keys_of_the_state_are_those_that_the_journal_writes() -> None:
     assert not key.is_valid("late-flights")
 
 
-def test_the_headers_of_the_outputs_satisfy_the_document() -> None:
-    messages = document()["components"]["messages"]
-    (event,) = EXAMPLES[Topic.ALERTS]
-    headers = codec.headers(event, source="/worker", event_id="e-1", time_ms=0)
-    named = {name: raw.decode() for name, raw in headers}
-    validator = Draft202012Validator(messages["alert"]["headers"])
+def writer() -> Writer:
+    return Writer(CONFIG, codec, partition=0, partitions=dict.fromkeys(Topic, PARTITIONS))
+
+
+def headers_of(write: Write) -> dict[str, str]:
+    return {name: raw.decode() for name, raw in write.headers}
+
+
+@pytest.mark.parametrize("topic", OUTPUTS)
+def test_an_output_as_the_worker_writes_it_satisfies_the_document_and_without_any_header_it_does_not(
+    topic: Topic,
+) -> None:
+    message = document()["components"]["messages"][event_name(topic).replace("-c", "C").replace("-s", "S")]
+    write = writer().output(EXAMPLES[topic][0], batch=1, index=0, cut_ms=0)
+    assert write.key
+    Draft202012Validator(message["bindings"]["kafka"]["key"]).validate(write.key.decode())
+    validator, named = Draft202012Validator(message["headers"]), headers_of(write)
     validator.validate(named)
     for name in named:
         assert not validator.is_valid({other: value for other, value in named.items() if other != name}), name
 
 
-def test_the_document_is_written_the_same_each_time_and_without_anchors() -> None:
-    assert asyncapi_text() == asyncapi_text()
+@pytest.mark.parametrize("code", ErrorCode)
+def test_a_dead_letter_as_the_worker_writes_it_has_the_headers_of_the_document_and_no_other(code: ErrorCode) -> None:
+    record = ConsumerRecord(
+        topic="adaptive.feedback", partition=2, offset=7, timestamp=-1, timestamp_type=0, key=b"m", value=b"?",
+        checksum=None, serialized_key_size=1, serialized_value_size=1, headers=(),
+    )  # fmt: skip
+    refused = Refused(topic=Topic.FEEDBACK, record=record, reject=Reject(code, "why"))
+    named = headers_of(writer().dead_letter(refused, cut_ms=0))
+    schema = document()["components"]["messages"]["deadLetter"]["headers"]
+    Draft202012Validator(schema).validate(named)
+    assert set(named) == set(schema["required"]) == set(schema["properties"])
+
+
+def test_the_document_is_written_without_anchors_which_few_people_read() -> None:
     assert "&id" not in asyncapi_text()

@@ -25,8 +25,8 @@ def test_what_is_due_in_a_gap_is_told_once_at_its_end() -> None:
     scene = Scene()
     scene.now_s = 3
     scene.step(prediction("p"))
-    [status] = statuses(scene.after(1_002))
-    assert status.at == format_time(START_MS + 1_000_000)
+    [status] = statuses(scene.after(1_012))
+    assert status.at == format_time(START_MS + 1_010_000), "the last look of the gap, on no grid of statuses itself"
     scene = Scene()
     scene.now_s = 13
     scene.step(prediction("p"))
