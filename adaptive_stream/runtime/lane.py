@@ -133,16 +133,19 @@ class Lanes:
         Returns:
             The length of the prefix of each input; all 0 while the alignment in time asks for patience.
         """
-        horizon = np.inf
+        horizon, rank = np.inf, len(INPUTS)  # what is not known yet sorts after this time, and at it after this rank
         times: dict[Topic, np.ndarray] = {}
         for topic, lane in self.lanes.items():
             if lane.records:
                 times[topic] = _times_so_far(lane.records[: self._max_batch_records], limits_ms)
                 if not lane.is_at_end:
-                    horizon = min(horizon, float(times[topic][-1]))
+                    horizon, rank = min((horizon, rank), (float(times[topic][-1]), INPUTS.index(topic)))
             elif not lane.is_at_end and is_patient:
                 return dict.fromkeys(self.lanes, 0)
-        counts = {topic: int(np.searchsorted(array, horizon, side="right")) for topic, array in times.items()}
+        counts = {
+            topic: int(np.searchsorted(array, horizon, side="right" if INPUTS.index(topic) <= rank else "left"))
+            for topic, array in times.items()
+        }
         if sum(counts.values()) > self._max_batch_records:
             counts = self._first(counts, times)
         return counts

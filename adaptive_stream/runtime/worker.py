@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 POLL_MS = 50  # how long one poll waits for records; a new task is polled at the latest after it
 IDLE_S = 0.01  # how long the stepping loop waits when no batch is due
 GAUGES_S = 1.0  # how often the gauges are set
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass
@@ -367,10 +368,12 @@ async def serve(config: Config) -> int:
     worker = Worker(config)
     loop = asyncio.get_running_loop()
 
-    def on_signal(number: int) -> None:
+    def on_signal() -> None:
         worker.stop()
-        loop.remove_signal_handler(number)  # the next one gets the default: the process ends
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # the next one, of either kind, ends the process
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal)
     return await worker.run()

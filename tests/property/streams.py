@@ -21,8 +21,8 @@ Stream = tuple[tuple[InputEvent, int], ...]  # events and the times of their rec
 
 START_MS = 1_600_000_000_000
 LENGTH = 480  # of a thick stream, some nine minutes; a thin one has a third of the events in as much time
-RING = 50  # waiting predictions; more come within the window of the join where the stream is thick
-REMEMBERED = 16  # ids
+RING = 36  # waiting predictions; more come within the window of the join where the stream is thick
+REMEMBERED = 56  # ids
 MODELS, SERIES = 4, 9  # rows of a family, series of a model: two variants and channels, and other
 EARLY, ENTITIES = 5, 3
 
