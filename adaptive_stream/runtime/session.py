@@ -131,16 +131,6 @@ class Session:
         with contextlib.suppress(Exception, asyncio.CancelledError):
             await stopping
 
-    async def partitions(self, topic: str) -> int:
-        """Return the number of partitions of an output topic.
-
-        Raises:
-            TransactionFailed: the metadata could not be read within the limit.
-        """
-        if self._producer is None:
-            raise TransactionFailed(f"{self._transactional_id}: no producer; it was discarded after a failure")
-        return len(await self._call("metadata", self._producer.partitions_for(topic)))
-
     def _pack(self, producer: AIOKafkaProducer, writes: Sequence[Write]) -> dict[tuple[str, int], list[Any]]:
         # send() costs five times send_batch() per record
         packed: dict[tuple[str, int], list[Any]] = {}
@@ -166,6 +156,6 @@ class Session:
         except FENCED as error:
             raise Fenced(f"{place}: {error!r}") from error
         except HOPELESS as error:
-            raise Fatal(f"{place}: {error!r}; see docs/runbooks/ for what the broker must allow") from error
+            raise Fatal(f"{place}: {error!r}; waiting does not mend it, the broker must allow it first") from error
         except (kafka_errors.KafkaError, OSError) as error:
             raise TransactionFailed(f"{place}: {error!r}") from error

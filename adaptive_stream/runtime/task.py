@@ -25,7 +25,7 @@ from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime import journal
-from adaptive_stream.runtime.failure import Disposition, Fatal, TaskFailure
+from adaptive_stream.runtime.failure import EX_TEMPFAIL, Disposition, Fatal, TaskFailure
 from adaptive_stream.runtime.intake import Intake, Refused
 from adaptive_stream.runtime.lane import Batch, Lanes
 from adaptive_stream.runtime.restore import Memory, Restore
@@ -436,7 +436,8 @@ class Task:
                 if self.memory is memory:
                     self.fail(failure)
             case error:
-                self.fail(Fatal(f"partition {self.partition}: {error!r} in a commit: a defect, please report it"))
+                reason = f"partition {self.partition}: {error!r} in a commit: a defect, please report it"
+                self.fail(Fatal(reason, exit_code=EX_TEMPFAIL))  # a new process restores what is committed
 
     async def _finish_commits(self) -> None:
         while self._commits:

@@ -133,6 +133,27 @@ def test_only_what_changed_is_in_the_next_snapshot() -> None:
     assert scene.driver.thaw(second).dump() == scene.driver.fleets.dump()
 
 
+@pytest.mark.parametrize("kind", ["prediction", "correction", "rating", "early", "duplicate", "metrics", "order"])
+def test_whatever_one_record_changes_is_in_the_next_snapshot(kind: str) -> None:
+    scene = Scene()
+    scene.step(prediction("p"), prediction("q"), scene.rating("q", feedback_id="f"))
+    scene.driver.freeze()
+    before = scene.driver.fleets.dump()
+    scene.step(
+        {
+            "prediction": prediction("r"),
+            "correction": scene.correction("p"),
+            "rating": scene.rating("p"),
+            "early": scene.rating("r"),
+            "duplicate": scene.rating("q", feedback_id="f"),
+            "metrics": Metrics(model_id="m", accuracy=1.0),
+            "order": scene.order("freeze"),
+        }[kind]
+    )
+    assert scene.driver.fleets.dump() != before
+    assert scene.driver.thaw(scene.driver.freeze()).dump() == scene.driver.fleets.dump()
+
+
 def test_the_log_is_needed_from_the_oldest_waiting_prediction_of_any_family() -> None:
     scene = Scene('families.g.match=["g*"]', "join.window_s=100", "families.g.monitor.evaluate_every_s=10")
     scene.step(prediction("p0"), prediction("g0", model_id="g"))

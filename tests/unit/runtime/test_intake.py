@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+from aiokafka import ConsumerRecord
+from aiokafka.partitioner import murmur2
+
+from adaptive_stream.contracts.codec import Codec
+from adaptive_stream.contracts.errors import ErrorCode
+from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.runtime import intake as module
+from adaptive_stream.runtime.intake import MOVED_HEADER, Intake, Parsed, home
+from tests.unit.runtime.records import LIMITS_MS, START_MS, prediction, record
+
+PARTITIONS = 4
+HOME = home(b"m0", PARTITIONS)
+
+
+def parse(*records: ConsumerRecord, skipped: set[tuple[str, int]] | None = None, partition: int = HOME) -> Parsed:
+    intake = Intake(Codec(), partition=partition, partitions=PARTITIONS)
+    topics = [Topic.PREDICTIONS] * len(records)
+    return intake.parse(topics, records, limits_ms=(START_MS - 10, START_MS + 10), skipped=skipped or set())
+
+
+def codes(parsed: Parsed) -> list[ErrorCode]:
+    return [refused.reject.code for refused in parsed.refused]
+
+
+def test_good_records_become_events_with_their_places_beside_them() -> None:
+    parsed = parse(prediction(4), prediction(5, START_MS + 1))
+    assert [event.prediction_id for event in parsed.slice.events] == ["p4", "p5"]
+    assert (parsed.slice.offsets, parsed.slice.times_ms) == ([4, 5], [START_MS, START_MS + 1])
+    assert [one.offset for one in parsed.records] == [4, 5]
+    assert not parsed.refused
+    assert not parsed.misplaced
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (record(1, value=b"no"), ErrorCode.NOT_JSON),
+        (record(1, value=None), ErrorCode.EMPTY),
+        (record(1, key=None), ErrorCode.MISSING_KEY),
+        (record(1, key=b""), ErrorCode.MISSING_KEY),
+        (record(1, key=b"\xff"), ErrorCode.MISSING_KEY),
+        (prediction(1, START_MS - 11), ErrorCode.ABSURD_TIME),
+        (prediction(1, START_MS + 11), ErrorCode.ABSURD_TIME),
+        (record(1, -1), ErrorCode.ABSURD_TIME),
+        (record(1, value=Codec().encode(parse(prediction(1)).slice.events[0]).replace(b"m0", b"m9")), ErrorCode.KEY_MISMATCH),
+    ],
+)
+def test_a_bad_record_is_refused_with_its_code_and_its_neighbours_pass(bad: ConsumerRecord, code: ErrorCode) -> None:
+    parsed = parse(prediction(0), bad, prediction(2))
+    assert codes(parsed) == [code]
+    assert parsed.refused[0].record is bad
+    assert parsed.slice.offsets == [0, 2]
+
+
+def test_the_limits_of_time_are_believable_themselves() -> None:
+    assert parse(prediction(0, START_MS - 10), prediction(1, START_MS + 10)).slice.offsets == [0, 1]
+
+
+def test_a_record_on_the_wrong_partition_is_set_aside_with_the_right_one() -> None:
+    stray = prediction(3)
+    parsed = parse(stray, partition=(HOME + 1) % PARTITIONS)
+    assert parsed.misplaced == [(Topic.PREDICTIONS, HOME, stray)]
+    assert not parsed.slice.events
+    assert not parsed.refused
+
+
+def test_a_record_that_was_moved_once_is_not_moved_again() -> None:
+    stray = record(3, headers=[(MOVED_HEADER, b"1")])
+    parsed = parse(stray, partition=(HOME + 1) % PARTITIONS)
+    assert codes(parsed) == [ErrorCode.WRONG_PARTITION]
+    assert not parsed.misplaced
+
+
+def test_a_moved_record_on_the_right_partition_counts_as_any_other() -> None:
+    moved = record(3, value=prediction(3).value, headers=[(MOVED_HEADER, b"1")])
+    assert parse(moved).slice.offsets == [3]
+
+
+def test_known_poison_is_refused_before_it_is_parsed() -> None:
+    parsed = parse(record(7, value=b"no"), prediction(8), skipped={("predictions", 7), ("feedback", 8)})
+    assert codes(parsed) == [ErrorCode.POISON]
+    assert parsed.slice.offsets == [8]
+
+
+def test_the_cache_of_keys_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_KNOWN_KEYS", 3)
+    intake = Intake(Codec(), partition=0, partitions=1)
+    records = [prediction(n, model=f"m{n % 7}") for n in range(40)]
+    parsed = intake.parse([Topic.PREDICTIONS] * 40, records, limits_ms=LIMITS_MS, skipped=set())
+    assert parsed.slice.offsets == list(range(40))
+    assert len(intake._models) <= 3
+
+
+@pytest.mark.parametrize(
+    ("key", "positive"),
+    [(b"21", 1173551340), (b"foobar", 1357151166), (b"a-little-bit-long-string", 1161502112), (b"", 275646681)],
+)
+def test_the_partition_is_kafkas_own_murmur2(key: bytes, positive: int) -> None:
+    # the values of org.apache.kafka.common.utils.UtilsTest, without their sign bit
+    assert murmur2(key) & 0x7FFFFFFF == positive
+    assert home(key, 10) == positive % 10

@@ -1,0 +1,248 @@
+"""The session against a client that has every known fault: the fake stands at the client's boundary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record import DefaultRecordBatch  # type: ignore[attr-defined]
+
+from adaptive_stream.runtime import session as module
+from adaptive_stream.runtime.failure import Fatal, Fenced, TransactionFailed
+from adaptive_stream.runtime.session import FENCED, HOPELESS, Session, Write
+from tests.unit.runtime.records import config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OFFSETS = {TopicPartition("in", 0): 5}
+FOR_EVER = asyncio.Event  # an event that nobody sets
+
+
+class FakeProducer:
+    """What the session uses of the client, with faults planted by the name of the call."""
+
+    made: list[FakeProducer]
+    faults: dict[str, Any]
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.calls: list[str] = []
+        self.batches: list[tuple[str, int, Any]] = []
+        self._sender = None
+        self.client = self
+        self.made.append(self)
+
+    async def _do(self, what: str) -> None:
+        self.calls.append(what)
+        fault = self.faults.get(what)
+        if fault == "hang":
+            await FOR_EVER().wait()
+        elif fault is not None:
+            raise fault
+
+    async def start(self) -> None:
+        await self._do("start")
+
+    async def stop(self) -> None:
+        await self._do("stop")
+
+    async def close(self) -> None:
+        await self._do("close")
+
+    async def begin_transaction(self) -> None:
+        await self._do("begin")
+
+    async def commit_transaction(self) -> None:
+        await self._do("commit")
+
+    async def abort_transaction(self) -> None:
+        await self._do("abort")
+
+    async def send_offsets_to_transaction(self, offsets: dict[TopicPartition, int], group: str) -> None:
+        assert (offsets, group) == (OFFSETS, "g")
+        await self._do("offsets")
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        await self._do(f"partitions {topic}")
+        return {0, 1}
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(2, self.options["max_batch_size"], 0, is_transactional=True)
+
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> asyncio.Future[None]:
+        await self._do("send")
+        self.batches.append((topic, partition, batch))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        fault = self.faults.get("future")
+        if fault is None:
+            future.set_result(None)
+        elif fault != "hang":
+            future.set_exception(fault)
+        return future
+
+
+@pytest.fixture
+def producers(monkeypatch: pytest.MonkeyPatch) -> list[FakeProducer]:
+    FakeProducer.made, FakeProducer.faults = [], {}
+    monkeypatch.setattr(module, "AIOKafkaProducer", FakeProducer)
+    return FakeProducer.made
+
+
+def write(number: int = 0, *, topic: str = "out", partition: int = 0, value: bytes = b"v") -> Write:
+    return Write(topic=topic, partition=partition, key=b"k%d" % number, value=value, time_ms=number, headers=[("h", b"x")])
+
+
+async def opened(**faults: Any) -> Session:
+    session = Session(config("kafka.call_timeout_ms=500"), transactional_id="g-0")
+    await session.fence()
+    FakeProducer.faults = faults
+    return session
+
+
+async def test_a_commit_calls_in_the_order_of_the_protocol(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    await session.commit([write(0), write(1, topic="state")], OFFSETS, group="g")
+    assert producers[0].calls == ["start", "begin", "send", "send", "offsets", "commit"]
+    assert producers[0].options["transactional_id"] == "g-0"
+
+
+async def test_a_failed_produce_is_never_committed_although_the_client_would(producers: list[FakeProducer]) -> None:
+    session = await opened(future=kafka_errors.NotEnoughReplicasError())
+    with pytest.raises(TransactionFailed, match="produce"):
+        await session.commit([write()], OFFSETS, group="g")
+    assert "commit" not in producers[0].calls
+    assert "offsets" not in producers[0].calls
+
+
+async def test_a_failed_transaction_is_never_aborted_but_its_producer_thrown_away(producers: list[FakeProducer]) -> None:
+    session = await opened(offsets=kafka_errors.RequestTimedOutError())
+    with pytest.raises(TransactionFailed):
+        await session.commit([write()], OFFSETS, group="g")
+    FakeProducer.faults = {}
+    await session.fence()
+    assert "abort" not in producers[0].calls
+    assert producers[0].calls[-1] == "stop"
+    await session.commit([write()], OFFSETS, group="g")
+    assert producers[1].calls == ["start", "begin", "send", "offsets", "commit"]
+
+
+@pytest.mark.parametrize("call", ["begin", "send", "future", "offsets", "commit"])
+async def test_no_call_of_a_transaction_waits_without_a_limit(call: str, producers: list[FakeProducer]) -> None:
+    session = await opened(**{call: "hang"})
+    started = time.monotonic()
+    with pytest.raises(TransactionFailed, match=r"outlived 0.5 s \(kafka.call_timeout_ms\)"):
+        await session.commit([write()], OFFSETS, group="g")
+    assert time.monotonic() - started < 30
+    assert producers
+
+
+async def test_starting_a_producer_has_a_limit(producers: list[FakeProducer]) -> None:
+    FakeProducer.faults = {"start": "hang"}
+    session = Session(config("kafka.call_timeout_ms=500"), transactional_id="g-0")
+    with pytest.raises(TransactionFailed, match="fence outlived"):
+        await session.fence()
+    assert producers
+
+
+async def test_a_producer_that_cannot_be_stopped_is_left_within_a_bound_and_its_sender_ended(
+    producers: list[FakeProducer],
+) -> None:
+    session = await opened(stop="hang")
+
+    class Sender:
+        sender_task = asyncio.ensure_future(FOR_EVER().wait())
+
+    producers[0]._sender = Sender()  # type: ignore[assignment]
+    async with asyncio.timeout(30):
+        await session.discard()
+    assert producers[0].calls == ["start", "stop", "close"]
+    with pytest.raises(asyncio.CancelledError):
+        await Sender.sender_task
+
+
+async def test_a_stop_that_fails_does_not_matter(producers: list[FakeProducer]) -> None:
+    session = await opened(stop=kafka_errors.KafkaConnectionError())
+    await session.discard()
+    await session.discard()
+    assert producers[0].calls == ["start", "stop"]
+
+
+async def test_without_a_producer_nothing_is_written(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    await session.discard()
+    with pytest.raises(TransactionFailed, match="discarded"):
+        await session.commit([write()], OFFSETS, group="g")
+    assert producers[0].calls == ["start", "stop"]
+
+
+@pytest.mark.parametrize("error", FENCED, ids=lambda error: error.__name__)
+async def test_a_newer_owner_fences(error: Callable[[], Exception], producers: list[FakeProducer]) -> None:
+    session = await opened(commit=error())
+    with pytest.raises(Fenced):
+        await session.commit([write()], OFFSETS, group="g")
+    assert producers
+
+
+@pytest.mark.parametrize("error", HOPELESS, ids=lambda error: error.__name__)
+async def test_what_waiting_does_not_mend_ends_the_worker(
+    error: Callable[[], Exception], producers: list[FakeProducer]
+) -> None:
+    session = await opened(send=error())
+    with pytest.raises(Fatal):
+        await session.commit([write()], OFFSETS, group="g")
+    assert producers
+
+
+@pytest.mark.parametrize("error", [kafka_errors.KafkaConnectionError, kafka_errors.NotLeaderForPartitionError, OSError])
+async def test_what_passes_is_tried_again(error: Callable[[], Exception], producers: list[FakeProducer]) -> None:
+    session = await opened(begin=error())
+    with pytest.raises(TransactionFailed):
+        await session.commit([write()], OFFSETS, group="g")
+    assert producers
+
+
+async def test_records_are_packed_by_partition_in_their_order(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    writes = [write(number, partition=number % 2) for number in range(10)]
+    await session.commit(writes, OFFSETS, group="g")
+    assert [(topic, partition) for topic, partition, _ in producers[0].batches] == [("out", 0), ("out", 1)]
+    for _, partition, batch in producers[0].batches:
+        found = read(batch)
+        assert [(key, at) for key, _, at, _ in found] == [(b"k%d" % n, n) for n in range(partition, 10, 2)]
+        assert all(headers == [("h", b"x")] for *_, headers in found)
+
+
+async def test_a_full_batch_is_followed_by_another_and_nothing_is_lost(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    sizes = [400_000, 400_000, 400_000, 3_000_000, 10]
+    await session.commit([write(n, value=b"x" * size) for n, size in enumerate(sizes)], OFFSETS, group="g")
+    assert len(producers[0].batches) > 2
+    found = [one for _, _, batch in producers[0].batches for one in read(batch)]
+    assert [(key, len(value)) for key, value, _, _ in found] == [(b"k%d" % n, size) for n, size in enumerate(sizes)]
+
+
+async def test_a_header_without_a_value_is_kept(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    bare = Write(topic="out", partition=0, key=None, value=None, time_ms=1, headers=[("h", None)])  # type: ignore[list-item]
+    await session.commit([bare], OFFSETS, group="g")
+    assert read(producers[0].batches[0][2]) == [(None, None, 1, [("h", None)])]
+
+
+async def test_the_number_of_partitions_is_asked_with_a_limit(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    assert await session.partitions("out") == 2
+    FakeProducer.faults = {"partitions out": "hang"}
+    with pytest.raises(TransactionFailed, match="metadata"):
+        await session.partitions("out")
+    assert producers
+
+
+def read(builder: BatchBuilder) -> list[tuple[bytes | None, bytes | None, int, list[tuple[str, bytes]]]]:
+    builder.close()
+    return [(one.key, one.value, one.timestamp, one.headers) for one in DefaultRecordBatch(bytes(builder._buffer))]

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adaptive_stream.contracts.codec import Codec
+from adaptive_stream.contracts.errors import ErrorCode, Reject
+from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.core.slice import Slice, Stepped
+from adaptive_stream.runtime.intake import Intake
+from adaptive_stream.runtime.lane import Batch
+from adaptive_stream.runtime.stepping import Abandoned, Poison, Stepper
+from tests.unit.runtime.records import START_MS, config, prediction
+
+if TYPE_CHECKING:
+    from adaptive_stream.core.fleets import Fleets
+
+COUNT = 10
+
+
+class Recorder:
+    """In place of the fleets: notes what each step gets, and fails on planted offsets."""
+
+    def __init__(self, *, poison: int | None = None, rejected: int | None = None) -> None:
+        self.slices: list[list[int]] = []
+        self._poison, self._rejected = poison, rejected
+
+    def step(self, slice_: Slice) -> Stepped:
+        self.slices.append(slice_.offsets)
+        if self._poison in slice_.offsets:
+            raise ZeroDivisionError
+        rejected = [
+            (place, Reject(ErrorCode.INVALID_OUTPUT, "x"))
+            for place, offset in enumerate(slice_.offsets)
+            if offset == self._rejected
+        ]
+        return Stepped(outputs=[f"after-{offset}" for offset in slice_.offsets], rejected=rejected)  # type: ignore[misc]
+
+
+def advance(
+    fleets: Recorder,
+    *,
+    search: tuple[int, int] | None = None,
+    skipped: set[tuple[str, int]] | None = None,
+    is_valid: bool = True,
+    slice_records: int = 4,
+) -> object:
+    settings = config(f"batch.slice_records={slice_records}")
+    stepper = Stepper(settings, Intake(Codec(), partition=0, partitions=1), earliest_ms=0)
+    records = [prediction(offset) for offset in range(COUNT)]
+    batch = Batch(START_MS, [Topic.PREDICTIONS] * COUNT, records, {Topic.PREDICTIONS: (0, COUNT)})
+    stand_in: Fleets = fleets  # type: ignore[assignment]
+    return asyncio.run(
+        stepper.advance(stand_in, batch, skipped=skipped or set(), search=search, is_valid=lambda: is_valid)
+    )
+
+
+def test_a_batch_is_stepped_in_slices_in_order() -> None:
+    fleets = Recorder()
+    advanced = advance(fleets)
+    assert fleets.slices == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert advanced.outputs == [f"after-{offset}" for offset in range(COUNT)]
+
+
+def test_a_failing_step_names_the_places_of_its_slice_but_no_culprit() -> None:
+    with pytest.raises(Poison) as poison:
+        advance(Recorder(poison=6))
+    assert (poison.value.first, poison.value.stop, poison.value.culprit) == (4, 8, None)
+    assert isinstance(poison.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("culprit", range(COUNT))
+@pytest.mark.parametrize("slice_records", [1, 3, 4, 100])
+def test_a_search_finds_the_very_record_after_one_more_try(culprit: int, slice_records: int) -> None:
+    with pytest.raises(Poison) as first:
+        advance(Recorder(poison=culprit), slice_records=slice_records)
+    search = (first.value.first, first.value.stop)
+    with pytest.raises(Poison) as second:
+        advance(Recorder(poison=culprit), search=search, slice_records=slice_records)
+    topic, found = second.value.culprit or (None, None)
+    assert (topic, found.offset if found else None) == (Topic.PREDICTIONS, culprit)
+
+
+def test_a_search_steps_only_the_suspected_places_one_by_one() -> None:
+    fleets = Recorder()
+    advance(fleets, search=(5, 7))
+    assert fleets.slices == [[0, 1, 2, 3], [4], [5], [6], [7, 8, 9]]
+
+
+def test_skipped_records_are_refused_and_never_stepped() -> None:
+    fleets = Recorder(poison=6)
+    advanced = advance(fleets, skipped={("predictions", 6)})
+    assert 6 not in sum(fleets.slices, [])
+    assert [(r.record.offset, r.reject.code) for r in advanced.refused] == [(6, ErrorCode.POISON)]
+
+
+def test_what_the_core_rejects_comes_back_with_its_record() -> None:
+    advanced = advance(Recorder(rejected=5))
+    assert [(r.topic, r.record.offset) for r in advanced.refused] == [(Topic.PREDICTIONS, 5)]
+
+
+def test_a_memory_that_does_not_count_any_more_is_not_stepped_further() -> None:
+    fleets = Recorder()
+    with pytest.raises(Abandoned):
+        advance(fleets, is_valid=False)
+    assert len(fleets.slices) == 1
+
+
+def test_the_wall_clock_of_the_cut_bounds_what_is_believable() -> None:
+    stepper = Stepper(config("time.max_future_skew_s=60"), Intake(Codec(), partition=0, partitions=1), earliest_ms=5)
+    assert stepper.limits_ms(1_000_000) == (5, 1_060_000)
