@@ -105,6 +105,8 @@ class _Sources:
             value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         except (yaml.YAMLError, ValueError):
             value = text
+        if value is not None and not isinstance(value, str) and _is_text(path):
+            value = text  # a password of digits is no number
         branch: Any = value
         for name in reversed(path):
             branch = {name: branch}
@@ -212,6 +214,12 @@ def _allowed(expected: str) -> list[str]:
 
 def _fields_at(location: Sequence[str | int]) -> list[str]:
     """Return the names of the settings that are known at a place of the tree."""
+    kind = _kind_at(location)
+    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def _kind_at(location: Sequence[str | int]) -> Any:  # noqa: ANN401 - a type, or a form of typing
+    """Return the type of a place of the tree; None where there is no such place."""
     kind: Any = Config
     for part in location:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -219,7 +227,13 @@ def _fields_at(location: Sequence[str | int]) -> list[str]:
             kind = field.annotation if field is not None else None
         elif get_origin(kind) in (dict, list):
             kind = get_args(kind)[-1]
-    return sorted(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    return kind
+
+
+def _is_text(path: Path_) -> bool:
+    """Say whether a place of the tree holds a text, a secret one perhaps."""
+    kind = _kind_at(path)
+    return bool({str, SecretStr} & {kind, *get_args(kind)}) and get_origin(kind) not in (dict, list)
 
 
 def _dotted(path: Sequence[str | int]) -> str:

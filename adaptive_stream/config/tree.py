@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.topics import Topic  # noqa: TC001 - part of the public signature
 
+T = TypeVar("T", bound=BaseModel)
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
@@ -21,6 +22,13 @@ class Tree(BaseModel):
     """A part of the configuration: frozen, and an unknown field is a mistake."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+def _unless(mistakes: list[str], tree: T) -> T:
+    """Return the tree, or raise with everything that is wrong with it."""
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return tree
 
 
 class Security(Tree):
@@ -94,11 +102,12 @@ class Kafka(Tree):
 
     @model_validator(mode="after")
     def _timeouts(self) -> Kafka:
+        mistakes: list[str] = []
         if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
-            raise ValueError("heartbeat_interval_ms must be at most a third of session_timeout_ms")
+            mistakes.append("heartbeat_interval_ms must be at most a third of session_timeout_ms")
         if self.request_timeout_ms <= max(self.session_timeout_ms, self.rebalance_timeout_ms):
-            raise ValueError("request_timeout_ms must be above session_timeout_ms and rebalance_timeout_ms")
-        return self
+            mistakes.append("request_timeout_ms must be above session_timeout_ms and rebalance_timeout_ms")
+        return _unless(mistakes, self)
 
 
 class Topics(Tree):
@@ -188,13 +197,14 @@ class Feature(Tree):
 
     @model_validator(mode="after")
     def _levels(self) -> Feature:
+        mistakes: list[str] = []
         if self.kind == "categorical" and not self.levels:
-            raise ValueError("a categorical feature needs levels")
+            mistakes.append("a categorical feature needs levels")
         if self.kind == "numeric" and self.levels:
-            raise ValueError("a numeric feature has no levels; is it categorical?")
+            mistakes.append("a numeric feature has no levels; is it categorical?")
         if len(set(self.levels)) != len(self.levels):
-            raise ValueError("levels must differ from each other")
-        return self
+            mistakes.append("levels must differ from each other")
+        return _unless(mistakes, self)
 
 
 class Monitor(Tree):
@@ -250,19 +260,25 @@ class Family(Tree):
 
     @model_validator(mode="after")
     def _whole(self) -> Family:
+        mistakes: list[str] = []
         if self.task == "multiclass" and len(set(self.classes)) < 2:
-            raise ValueError("multiclass needs classes, at least two different ones")
+            mistakes.append("multiclass needs classes, at least two different ones")
         if self.task != "multiclass" and self.classes:
-            raise ValueError(f"classes belong to task: multiclass, this is {self.task}")
+            mistakes.append(f"classes belong to task: multiclass, this is {self.task}")
         names = [feature.name for feature in self.features]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"features are named twice: {', '.join(twice)}")
-        if self.monitor.baseline is not None and self.task != "regression" and not 0 <= self.monitor.baseline <= 1:
-            raise ValueError("monitor.baseline of an accuracy is between 0 and 1")
-        if self.monitor.baseline is not None and self.monitor.baseline < 0:
-            raise ValueError("monitor.baseline of an error is not negative")
-        return self
+            mistakes.append(f"features are named twice: {', '.join(twice)}")
+        baseline = self.monitor.baseline
+        if baseline is not None and self.task != "regression" and not 0 <= baseline <= 1:
+            mistakes.append("monitor.baseline of an accuracy is between 0 and 1")
+        if baseline is not None and self.task == "regression":
+            # scores are 1 - error / tolerance, cut off at 0: nothing is worse than an error of one tolerance
+            if baseline < 0:
+                mistakes.append("monitor.baseline of an error is not negative")
+            elif baseline + self.alerts.drop * self.tolerance >= self.tolerance:
+                mistakes.append("tolerance leaves no room above monitor.baseline for alerts.drop: no alert could fire")
+        return _unless(mistakes, self)
 
 
 class Config(Tree):
@@ -281,22 +297,23 @@ class Config(Tree):
 
     @model_validator(mode="after")
     def _together(self) -> Config:
+        mistakes: list[str] = []
         batches = self.state.snapshot_interval_s * 1000 / self.batch.commit_interval_ms
         if self.state.journal_ring < 4 * batches:
-            raise ValueError(
+            mistakes.append(
                 f"state.journal_ring must be at least {int(4 * batches)}: four times the batches between two snapshots"
             )
         if self.batch.commit_interval_ms * 4 > self.kafka.transaction_timeout_ms:
-            raise ValueError("kafka.transaction_timeout_ms must be at least four times batch.commit_interval_ms")
+            mistakes.append("kafka.transaction_timeout_ms must be at least four times batch.commit_interval_ms")
         seen: dict[str, str] = {}
         for name, family in self.families.items():
-            for pattern in family.match:
-                if pattern in seen and seen[pattern] != name:
-                    raise ValueError(
-                        f"families.{name}: the pattern {pattern!r} is taken by family {seen[pattern]!r} before"
-                    )
-                seen[pattern] = name
-        return self
+            mistakes += [
+                f"families.{name}: the pattern {pattern!r} is taken by family {seen[pattern]!r} before"
+                for pattern in family.match
+                if seen.get(pattern, name) != name
+            ]
+            seen |= {pattern: name for pattern in family.match if pattern not in seen}
+        return _unless(mistakes, self)
 
 
 def _secret(value: SecretStr | None, path: Path | None) -> str | None:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 NAMESPACE = uuid.UUID("5d0f8f0a-6a7e-5b0c-8d52-1f4be9d6a6ff")  # of adaptation ids; any constant would do
 KINDS = list(AdaptationKind)  # a kind's place here is its number in the models table: the enum only grows
 
+ARGS: dict[Action, frozenset[str]] = {
+    **dict.fromkeys((Action.FREEZE, Action.RESUME, Action.STOP, Action.START), frozenset()),
+    Action.SET_BASELINE: frozenset({"value"}),
+}
+"""What is obeyed, and the names that each takes in ``args``."""
+
 
 class Answers:
     """Obey and answer the orders of one fleet.
@@ -40,6 +46,10 @@ class Answers:
             return [_adaptation(event, AdaptationKind.REJECTED, {"why": "no event of this model was seen yet"}, now_ms)]
         if event.expires_at is not None and parse_time(event.expires_at) < now_ms:
             kind, evidence = AdaptationKind.REJECTED, {"why": "the order had expired", "expires_at": event.expires_at}
+        elif event.action in ARGS and not event.args.keys() <= ARGS[event.action]:
+            known = ", ".join(sorted(ARGS[event.action])) or "no args"
+            why = f"{event.action.value} takes {known}, and nothing else; a misspelt one must not be ignored"
+            kind, evidence = AdaptationKind.REJECTED, {"why": why}
         else:
             kind, evidence = self._obey(event, row, now_ms=now_ms)
         self._fleet.note_adaptation(row, kind=KINDS.index(kind), now_ms=now_ms)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Prediction,
     )
 
+LARGEST = float(np.finfo(np.float32).max)
 PUT_BACK_RUN = 4096  # waiting predictions written at once in a restore
 OTHER = "other"  # the series of variants and channels beyond the limits
 
@@ -238,8 +239,10 @@ class Fleet:
             for pushed in self.join.wait(key, event, since_ms=now_ms):
                 self._orphan(pushed)
 
-    def measured(self, event: Metrics) -> None:
-        """Take in what a tool measured: the newest figure of each name is shown in the status."""
+    def measured(self, event: Metrics, *, time_ms: int) -> None:
+        """Take in what a tool measured: the newest figure of each name is shown in the status. Raises Reject."""
+        if event.occurred_at is not None:
+            self._occurred(event.occurred_at, time_ms)
         row = self.admit(event.model_id)
         for place, name in enumerate(FIGURES):
             figure = getattr(event, name)
@@ -247,8 +250,10 @@ class Fleet:
                 self.models.col["reported"][row, place] = figure
         self._note(row)
 
-    def ordered(self, event: Control, *, now_ms: int) -> list[OutputEvent]:
-        """Obey an operator's order; whatever came before it counts already."""
+    def ordered(self, event: Control, *, time_ms: int, now_ms: int) -> list[OutputEvent]:
+        """Obey an operator's order; whatever came before it counts already. Raises Reject."""
+        if event.occurred_at is not None:
+            self._occurred(event.occurred_at, time_ms)
         self.flush()
         return self.answers.answer(event, now_ms=now_ms)
 
@@ -283,7 +288,8 @@ class Fleet:
             "output": np.array(self._outputs),
         }
         if self.inputs.width:
-            columns["features"] = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
+            values = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
+            columns["features"] = values.clip(-LARGEST, LARGEST)  # the ring holds floats: beyond them lies infinity
         return columns
 
     def _write_predictions(self) -> None:

@@ -191,9 +191,9 @@ class Fleets:
                 if kind is Prediction:
                     fleet.predicted(event, offset=offsets[place], time_ms=stamps[place], now_ms=now_ms)  # type: ignore[arg-type]
                 elif kind is Metrics:
-                    fleet.measured(event)  # type: ignore[arg-type]
+                    fleet.measured(event, time_ms=stamps[place])  # type: ignore[arg-type]
                 elif kind is Control:
-                    stepped.outputs.extend(fleet.ordered(event, now_ms=now_ms))  # type: ignore[arg-type]
+                    stepped.outputs.extend(fleet.ordered(event, time_ms=stamps[place], now_ms=now_ms))  # type: ignore[arg-type]
                     fleet.reserve(stop - place)
                 else:
                     fleet.told(event, time_ms=stamps[place], now_ms=now_ms)  # type: ignore[arg-type]

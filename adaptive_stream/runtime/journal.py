@@ -7,7 +7,7 @@ restore (to read). docs/decisions/journal.md says why the state itself is not a 
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ranges: dict[str, tuple[int, int]]
     version: str
     skipped: dict[str, list[int]] = {}
-    format: int = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     first_waiting: int | None
     directory: dict[str, tuple[int, int, int]]
     version: str
-    format: int = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
 _encoder = msgspec.json.Encoder()

@@ -186,7 +186,12 @@ class Restore:
                     return await self._run(committed)
                 except Poison as poison:
                     self._narrow(poison)
-        except (kafka_errors.KafkaError, OSError, TimeoutError, msgspec.DecodeError) as error:
+        except (msgspec.DecodeError, zlib.error) as error:
+            raise Fatal(
+                f"partition {self._partition}: the state is of another format, or damaged: {error}. Run the version"
+                " that wrote it, or delete this partition's state and committed offsets to start over"
+            ) from error
+        except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
             raise RestoreFailed(f"partition {self._partition}: {error!r}") from error
         finally:
             self._on_remaining(0)

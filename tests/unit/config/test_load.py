@@ -16,6 +16,7 @@ from adaptive_stream.contracts.topics import Topic
 if TYPE_CHECKING:
     from pathlib import Path
 
+MATCH = "families.f.match=[m]"
 FAMILY = "families:\n  f:\n    match: [m]\n"
 
 
@@ -66,6 +67,27 @@ def test_a_setting_that_is_no_yaml_is_the_text_itself() -> None:
     overrides = ["families.f.match=[m]", "kafka.security.username=*x: [", "kafka.security.password=!x"]
     security = load([], {}, overrides).kafka.security
     assert (security.username, security.secret_password()) == ("*x: [", "!x")
+
+
+@pytest.mark.parametrize("digits", ["12345", "007", "1e5", "yes"])
+def test_a_text_of_digits_stays_the_text_it_is(digits: str) -> None:
+    config = load([], {"ADAPTIVE_STREAM__KAFKA__GROUP": digits}, [MATCH])
+    assert config.kafka.group == digits
+
+
+def test_every_mistake_that_spans_settings_is_told() -> None:
+    settings = ["kafka.heartbeat_interval_ms=20000", "kafka.request_timeout_ms=50000"]
+    with pytest.raises(ConfigError) as caught:
+        load([], {}, [MATCH, *settings])
+    assert "at most a third" in str(caught.value)
+    assert "request_timeout_ms must be above" in str(caught.value)
+
+
+def test_a_stated_baseline_of_an_error_leaves_room_for_an_alert() -> None:
+    regression = ["families.f.task=regression", "families.f.tolerance=10"]
+    load([], {}, [MATCH, *regression, "families.f.monitor.baseline=9"])
+    with pytest.raises(ConfigError, match="no alert could fire"):
+        load([], {}, [MATCH, *regression, "families.f.monitor.baseline=9.5"])
 
 
 def test_an_equals_sign_belongs_to_the_value() -> None:
@@ -200,7 +222,7 @@ def test_what_is_wrong_is_said(override: str, said: str) -> None:
 
 
 def test_the_baseline_of_an_error_is_not_negative() -> None:
-    base = ["families.f.match=[m]", "families.f.task=regression"]
+    base = ["families.f.match=[m]", "families.f.task=regression", "families.f.tolerance=50"]
     assert load([], {}, [*base, "families.f.monitor.baseline=12.5"]).families["f"].monitor.baseline == 12.5
     [(_, setting, message)] = mistakes(*base, "families.f.monitor.baseline=-1")
     assert (setting, message) == ("families.f", "monitor.baseline of an error is not negative")
@@ -287,8 +309,9 @@ def test_secrets_are_masked_wherever_the_tree_is_shown(tmp_path: Path) -> None:
         assert hidden not in text
 
 
-def test_a_secret_that_is_refused_is_not_told() -> None:
-    found = mistakes("families.f.match=[m]", "kafka.security.password=[hunter2]", "kafka.security.key_password=271828")
+def test_a_secret_that_is_refused_is_not_told(tmp_path: Path) -> None:
+    text = f"{FAMILY}kafka: {{security: {{password: [hunter2], key_password: 271828}}}}\n"
+    found = mistakes(files=[written(tmp_path, text)])
     assert len(found) == 2
     assert not any("hunter2" in message or "271828" in message for _, _, message in found)
 

@@ -155,6 +155,21 @@ def test_a_baseline_that_is_no_score_is_refused(value: object) -> None:
     assert scene.status().series[0].baseline is None
 
 
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [("set_baseline", {"valeu": 0.9}), ("set_baseline", {"value": 0.9, "for": "v1"}), ("freeze", {"hours": 3})],
+)
+def test_an_arg_that_is_not_known_refuses_the_order_rather_than_being_ignored(
+    action: str, args: dict[str, object]
+) -> None:
+    scene = known()
+    before = scene.status()
+    [answer] = adaptations(scene.step(scene.order(action, args=args)))
+    assert answer.kind == "rejected"
+    assert "misspelt" in answer.evidence["why"]
+    assert (scene.status().series, scene.status().frozen) == (before.series, before.frozen)
+
+
 def test_without_labels_in_the_window_a_baseline_must_be_stated() -> None:
     scene = Scene(".monitor.pane_s=60", ".monitor.panes=2", ".monitor.evaluate_every_s=10")
     scene.label(5)

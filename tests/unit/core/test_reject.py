@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from adaptive_stream.contracts.clock import format_time
@@ -56,6 +57,8 @@ CASES: list[tuple[tuple[str, ...], InputEvent, str, str]] = [
     (BINARY, guess(features={"b": "x", "a": "1"}), "invalid_feature", "$.features[0]"),
     (BINARY, guess(features=["1", "x"], model_id="m-fresh"), "invalid_feature", "$.features[0]"),
     (BINARY, truth(features=["1", "x"], output=0.5), "invalid_feature", "$.features[0]"),
+    (BINARY, Metrics(model_id="m", accuracy=1.0, occurred_at="1970-01-01T00:00:00Z"), "absurd_time", "$.occurred_at"),
+    (BINARY, Scene().order("freeze", occurred_at="2099-01-01T00:00:00Z"), "absurd_time", "$.occurred_at"),
     (BINARY, guess(1.01), "invalid_output", "$.output"),
     (BINARY, guess(-0.01), "invalid_output", "$.output"),
     (BINARY, guess("late"), "invalid_output", "$.output"),
@@ -220,3 +223,10 @@ def test_the_event_says_when_it_happened_within_the_limits() -> None:
     assert scene.fleet.join.col["time"][:2].tolist() == [946_684_800_000, START_MS]
     stepped = scene.step(guess(features=None, occurred_at="2020-09-13T12:01:00.001Z"))
     assert [str(reject.code) for _, reject in stepped.rejected] == ["absurd_time"]
+
+
+def test_a_feature_beyond_every_float_is_kept_as_the_largest_of_its_sign() -> None:
+    scene = Scene(".features=[{name: a}, {name: b}]")
+    scene.step(prediction("p", features=[1e300, -1e300]))
+    kept = scene.fleet.join.col["features"][scene.fleet.join.slots(np.array([0]))]
+    assert kept.tolist() == [[float(np.finfo(np.float32).max), float(np.finfo(np.float32).min)]]

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record import DefaultRecordBatch  # type: ignore[attr-defined]
+from aiokafka.record.memory_records import MemoryRecords
 
 from adaptive_stream.runtime import session as module
 from adaptive_stream.runtime.failure import Fatal, Fenced, TransactionFailed
@@ -243,6 +243,11 @@ async def test_the_number_of_partitions_is_asked_with_a_limit(producers: list[Fa
     assert producers
 
 
-def read(builder: BatchBuilder) -> list[tuple[bytes | None, bytes | None, int, list[tuple[str, bytes]]]]:
+def read(builder: BatchBuilder) -> list[tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]]:
+    """Return the records of a batch as a broker would get them."""
     builder.close()
-    return [(one.key, one.value, one.timestamp, one.headers) for one in DefaultRecordBatch(bytes(builder._buffer))]
+    log = MemoryRecords(bytes(builder._builder.build()) if builder._buffer is None else bytes(builder._buffer))
+    found = []
+    while (batch := log.next_batch()) is not None:
+        found += [(one.key, one.value, one.timestamp, list(one.headers)) for one in batch]
+    return found
