@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 # the index to install from, for those who build behind a mirror; empty is pip's default
 ARG PIP_INDEX_URL=""
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY adaptive_stream ./adaptive_stream
 RUN python -m venv /opt/adaptive-stream \
  && PIP_INDEX_URL="${PIP_INDEX_URL}" /opt/adaptive-stream/bin/pip install --no-cache-dir -c constraints.txt '.[worker]'

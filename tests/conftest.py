@@ -47,13 +47,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def kafka() -> Iterator[str]:
     """The bootstrap address of a real Kafka: in a container where a Docker engine answers, else the embedded one."""
     if _has_docker():
-        from testcontainers.kafka import KafkaContainer
+        from testcontainers.kafka import KafkaContainer  # noqa: PLC0415 - only where a Docker engine answers
 
         container = KafkaContainer(APACHE_KAFKA)
         with container:
             yield container.get_bootstrap_server()
         return
-    from adaptive_stream.embedded import EmbeddedKafka
+    from adaptive_stream.embedded import EmbeddedKafka  # noqa: PLC0415 - only where it is started
 
     with EmbeddedKafka() as broker:
         yield broker.bootstrap
@@ -87,7 +87,7 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
 
 
 def _has_docker() -> bool:
-    import docker
+    import docker  # noqa: PLC0415 - a slow import, for the integration tests alone
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a refused connection leaves its socket to the collector

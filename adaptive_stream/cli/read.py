@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaptive_stream.cli.run import AsJson, Files, Settings, reachable, reaching
+from adaptive_stream.cli.run import AsJson, Files, Settings, reachable, reaching, unanswered
 from adaptive_stream.contracts.topics import INPUTS, OUTPUTS, Topic
 
 if TYPE_CHECKING:
@@ -132,13 +132,14 @@ def _is_about(record: ConsumerRecord, model: str | None) -> bool:
 def _run(tree: Config, reading: Any) -> None:  # noqa: ANN401 - any coroutine
     from aiokafka.errors import KafkaError
 
+    from adaptive_stream.runtime.failure import Fatal
+
     try:
         asyncio.run(reading)
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
-    except (KafkaError, OSError, TimeoutError, LookupError) as error:
-        typer.echo(f"Kafka at {tree.kafka.bootstrap}: {str(error) or 'no answer'}", err=True)
-        raise typer.Exit(69) from error
+    except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
+        raise unanswered(tree, error) from error
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -155,6 +156,8 @@ def _line(topic: Topic, record: ConsumerRecord, *, as_json: bool) -> str:
         place = {"topic": topic.value, "partition": record.partition, "offset": record.offset, "time": time}
         return json.dumps({**place, "key": key, "headers": headers, "value": body}, ensure_ascii=False)
     if topic is Topic.DEAD_LETTERS:
+        if "as_error_code" not in headers and "as_replayed" in headers:
+            return f"{time}  {headers['as_replayed']}  was sent again by `dlq replay`"
         where = "{as_source_topic}/{as_source_partition}@{as_source_offset}".format_map(_Known(headers))
         why = "{as_error_code}: {as_error_message} (at {as_error_path})".format_map(_Known(headers))
         return f"{time}  {where}  {why}"

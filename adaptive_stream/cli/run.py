@@ -69,6 +69,19 @@ async def reaching(tree: Config, topic: Topic) -> AsyncIterator[Subscriber]:
         yield subscriber
 
 
+def unanswered(tree: Config, error: Exception, more: str = "") -> typer.Exit:
+    """Say on standard error why Kafka did not answer; return the exit: 78 for what waiting does not mend, else 69."""
+    from adaptive_stream.runtime.connection import explain
+    from adaptive_stream.runtime.failure import Fatal
+
+    try:
+        reason = asyncio.run(explain(tree))
+    except Fatal as fatal:
+        reason = fatal
+    typer.echo(f"Kafka at {tree.kafka.bootstrap}: {reason or error or 'no answer'}{more}", err=True)
+    return typer.Exit(reason.exit_code if reason is not None else 69)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("run")(run)

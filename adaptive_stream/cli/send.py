@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaptive_stream.cli.run import AsJson, Files, Settings, reachable
+from adaptive_stream.cli.run import AsJson, Files, Settings, reachable, unanswered
 from adaptive_stream.contracts.topics import INPUTS, Topic
 
 if TYPE_CHECKING:
@@ -53,14 +53,13 @@ def send(
     tree = reachable(config, settings)
     from aiokafka.errors import KafkaError
 
+    from adaptive_stream.runtime.failure import Fatal
+
     tally = _Tally()
     try:
         asyncio.run(_send(tree, Topic(topic), file, tally, is_check=check))
-    except (KafkaError, OSError, TimeoutError, LookupError) as error:
-        typer.echo(
-            f"Kafka at {tree.kafka.bootstrap}: {str(error) or 'no answer'}; {tally.sent} events were sent", err=True
-        )
-        raise typer.Exit(69) from error
+    except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
+        raise unanswered(tree, error, f"; {tally.sent} events were sent") from error
     import json
 
     counts = {"sent": tally.sent, "bad": tally.bad}

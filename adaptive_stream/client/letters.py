@@ -100,14 +100,16 @@ class Letter:
     @property
     def size_bytes(self) -> int:
         """About what its record takes on the wire."""
-        return sum(len(name) + len(raw or b"") for name, raw in self.headers) + len(self.key or b"") + len(
-            self.value or b""
+        return (
+            sum(len(name) + len(raw or b"") for name, raw in self.headers)
+            + len(self.key or b"")
+            + len(self.value or b"")
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a replay leaves in the transaction that sends a record again; it lies behind its letter, as old or younger."""
+    """What a replay leaves in the transaction that sends a record again. It lies behind its letter."""
 
     place: Place
     letter: Place
@@ -147,8 +149,8 @@ class Selection:
 def read_record(record: ConsumerRecord) -> Letter | Mark | None:
     """Return what a record of the dead-letter topic is; None when somebody else wrote it.
 
-    A refused record may itself carry headers of any name. So the reasons begin at the *last* ``as_error_code``, and only
-    a record without one can be a mark: nobody's bad record passes for a mark and hides a letter.
+    A refused record may itself carry headers of any name. So the reasons begin at the *last* ``as_error_code``, and
+    only a record without one can be a mark: nobody's bad record passes for a mark and hides a letter.
     """
     place = Place(record.partition, record.offset)
     headers: Headers = tuple(record.headers)
@@ -224,6 +226,7 @@ class LetterBox:
         self._consumer = consumer
         try:
             await consumer.start()
+            await asyncio.sleep(0)  # a consumer that is stopped before its coroutines had a turn raises CancelledError
         except BaseException:
             await consumer.stop()
             raise
@@ -256,7 +259,7 @@ class LetterBox:
         consumer = self._reading()
         await consumer.seek_to_beginning(*self._tps)
         left = [tp for tp in self._tps if await consumer.position(tp) < ends[tp.partition]]
-        positions, moved_at = {tp: -1 for tp in left}, time.monotonic()
+        positions, moved_at = dict.fromkeys(left, -1), time.monotonic()
         while left:
             fetched = await consumer.getmany(*left, timeout_ms=LOOK_MS)
             for tp, records in fetched.items():

@@ -202,7 +202,7 @@ def _explain(error: ValidationError, sources: _Sources) -> Iterator[Mistake]:
             case "value_error":
                 message = detail["msg"].removeprefix("Value error, ")
             case _:
-                is_secret = "password" in path
+                is_secret = path.startswith("kafka.security")
                 given = "" if is_secret or isinstance(detail["input"], dict | list) else f", not {detail['input']!r}"
                 message = detail["msg"].replace("Input should be", "should be") + given
         yield Mistake(sources.place(location), path, message)

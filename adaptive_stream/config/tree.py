@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from adaptive_stream.config.provider import load_provider
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.topics import Topic  # noqa: TC001 - part of the public signature
 
@@ -35,16 +36,20 @@ class Security(Tree):
     """How to prove who we are, and who the broker is."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    ca_file: Path | None = Field(None, description="PEM file of the authority that signed the brokers' certificates")
+    ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed the brokers' certificates; None: the system's"
+    )
     cert_file: Path | None = Field(None, description="PEM file of the client's certificate")
     key_file: Path | None = Field(None, description="PEM file of the client's key")
     key_password: SecretStr | None = None
     key_password_file: Path | None = None
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     username: str | None = None
     password: SecretStr | None = None
-    password_file: Path | None = Field(
-        None, description="read at each connection, so that a rotated secret is taken up"
+    password_file: Path | None = Field(None, description="read whenever a client starts; a rotated one needs a restart")
+    token_provider: str | None = Field(
+        None,
+        description="of OAUTHBEARER: package.module:factory, which makes an aiokafka.abc.AbstractTokenProvider",
     )
 
     def secret_password(self) -> str | None:
@@ -55,16 +60,34 @@ class Security(Tree):
         """Return the password of the client's key, from its file if that is set."""
         return _secret(self.key_password, self.key_password_file)
 
+    @field_validator("token_provider")
+    @classmethod
+    def _provided(cls, value: str | None) -> str | None:
+        if value is not None:
+            load_provider(value)
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Security:
         has_password = self.password is not None or self.password_file is not None
-        if self.protocol.startswith("SASL") and not (self.mechanism and self.username and has_password):
-            raise ValueError(f"{self.protocol} needs mechanism, username and password (or password_file)")
+        if self.mechanism == "OAUTHBEARER":
+            if self.token_provider is None or self.username is not None or has_password:
+                raise ValueError("OAUTHBEARER needs token_provider, and neither username nor password")
+        elif self.token_provider is not None:
+            raise ValueError("token_provider belongs to mechanism: OAUTHBEARER")
+        elif self.protocol.startswith("SASL") and not (self.mechanism and self.username and has_password):
+            raise ValueError(
+                f"{self.protocol} needs mechanism, username and password (or password_file); OAUTHBEARER token_provider"
+            )
+        if self.mechanism is not None and not self.protocol.startswith("SASL"):
+            raise ValueError(f"mechanism belongs to SASL_SSL or SASL_PLAINTEXT, the protocol is {self.protocol}")
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file and key_file go together")
         for path in (self.ca_file, self.cert_file, self.key_file, self.key_password_file, self.password_file):
             if path is not None and not path.is_file():
                 raise ValueError(f"the file {path} does not exist")
+        if (self.ca_file or self.cert_file) and not self.protocol.endswith("SSL"):
+            raise ValueError(f"certificates belong to SSL or SASL_SSL, the protocol is {self.protocol}")
         return self
 
 

@@ -113,7 +113,7 @@ def _operation(action: str, topic: Topic) -> Schema:
 def _messages(topic: Topic) -> dict[str, Schema]:
     """Return what a topic carries, by the names of the messages."""
     if topic is Topic.DEAD_LETTERS:
-        return {"deadLetter": _dead_letter()}
+        return {"deadLetter": _dead_letter(), "replayMark": _replay_mark()}
     if topic is Topic.STATE:
         return {"state": _state()}
     name = _camel(event_name(topic))
@@ -194,6 +194,26 @@ def _dead_letter() -> Schema:
                 "key": {"description": "the bytes of the refused record's key"},
                 "bindingVersion": BINDING_VERSION,
             }
+        },
+    }
+
+
+def _replay_mark() -> Schema:
+    place: Schema = {"type": "string", "pattern": "^[0-9]+@[0-9]+$", "description": "the letter, as partition@offset"}
+    return {
+        "name": "replay-mark",
+        "title": "mark of a replay",
+        "summary": "The letter was sent again. It lies behind the letter; unlike a letter it has no as_error_code.",
+        "contentType": "application/octet-stream",
+        "headers": {
+            "type": "object",
+            "properties": {"as_replayed": place},
+            "required": ["as_replayed"],
+            "not": {"required": ["as_error_code"]},
+        },
+        "payload": {"type": "null"},
+        "bindings": {
+            "kafka": {"key": {"description": "the bytes of the letter's key"}, "bindingVersion": BINDING_VERSION}
         },
     }
 

@@ -27,7 +27,7 @@ from adaptive_stream.contracts.events import (
     Rating,
 )
 from adaptive_stream.contracts.nesting import is_json_deeper, is_msgpack_deeper
-from adaptive_stream.contracts.plain import check_plain, may_hold_non_finite
+from adaptive_stream.contracts.plain import check_plain, check_utf8, may_hold_non_finite
 from adaptive_stream.contracts.refusal import DECODE_ERRORS, refusal_of
 from adaptive_stream.contracts.rule import check_input, check_output, check_time
 from adaptive_stream.contracts.topics import INPUTS, Topic
@@ -90,6 +90,8 @@ class Codec:
         else:
             try:
                 event, root = self._quick[topic](value), "$"
+                if not value.isascii():
+                    check_utf8(value)
             except DECODE_ERRORS as error:
                 raise refusal_of(error, value, self._json[topic]) from error
         if type(event) is Prediction:
@@ -98,6 +100,40 @@ class Codec:
         else:
             check_input(event, root=root, max_depth=self._max_depth)
         return event  # type: ignore[no-any-return]  # one of the union, by topic
+
+    def decode_many(
+        self,
+        topics: Sequence[Topic],
+        values: Sequence[bytes | None],
+        headers: Sequence[Sequence[tuple[str, bytes | None]]],
+    ) -> list[InputEvent]:
+        """Return the events of many records, as ``decode`` would one by one, at a fraction of the cost.
+
+        Raises:
+            Reject: one of them is refused; it is not said which.
+        """
+        if any(headers) or not self._are_plain(values):
+            return [self.decode(*record) for record in zip(topics, values, headers, strict=True)]
+        quick = self._quick
+        try:
+            events = [quick[topic](value) for topic, value in zip(topics, values, strict=True)]  # type: ignore[arg-type]
+        except DECODE_ERRORS as error:
+            raise Reject(ErrorCode.INVALID_EVENT, "one of many records is refused") from error
+        for event in events:
+            if type(event) is not Prediction:
+                check_input(event, root="$", max_depth=self._max_depth)
+            elif event.occurred_at is not None:
+                check_time(event.occurred_at, "$.occurred_at")
+        return events
+
+    def _are_plain(self, values: Sequence[bytes | None]) -> bool:
+        """Say whether all bodies are small, flat and ASCII: what the decoder alone can judge."""
+        return (
+            all(values)
+            and max(map(len, values)) <= self._max_record_bytes  # type: ignore[arg-type]  # none is None
+            and all(map(bytes.isascii, values))  # type: ignore[arg-type]
+            and max([value.count(b"[") + value.count(b"{") for value in values]) <= self._max_depth  # type: ignore[union-attr]
+        )
 
     def decode_output(
         self, topic: Topic, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()
@@ -182,6 +218,8 @@ class Codec:
         decoder = self._json[topic] if body.is_json else self._msgpack[topic]
         try:
             event = decoder.decode(body.value)
+            if body.is_json:
+                check_utf8(body.value)
         except DECODE_ERRORS as error:
             raise refusal_of(error, body.value, decoder, root=body.path) from error
         if not body.is_json and may_hold_non_finite(body.value):

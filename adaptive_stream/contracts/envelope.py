@@ -15,6 +15,7 @@ import msgspec
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.nesting import is_json_deeper
+from adaptive_stream.contracts.plain import check_utf8
 from adaptive_stream.contracts.refusal import DECODE_ERRORS, refusal_of
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def _open_structured(value: bytes, expected_type: str, max_depth: int) -> Body:
         raise Reject(ErrorCode.TOO_DEEP, f"the body is nested deeper than batch.max_depth = {max_depth}")
     try:
         envelope = _STRUCTURED.decode(value)
+        check_utf8(value)
     except DECODE_ERRORS as error:
         reject = refusal_of(error, value, _STRUCTURED)
         if not isinstance(error, msgspec.ValidationError):

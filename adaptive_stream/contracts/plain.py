@@ -26,6 +26,16 @@ def may_hold_non_finite(body: bytes) -> bool:
     return _SUSPECT.search(body) is not None
 
 
+def check_utf8(body: bytes) -> None:
+    """Check that a JSON body is UTF-8 as a whole: msgspec skips what it ignores without a look at its texts.
+
+    Raises:
+        UnicodeDecodeError: it is not. Nothing is built of a body in ASCII, as nearly all are.
+    """
+    if not body.isascii():
+        body.decode()
+
+
 def check_plain(value: Any, *, path: str, layers: int = 1 << 20) -> None:  # noqa: ANN401 - walks any decoded value
     """Check that a value is finite, named by strings, and of integers that fit 64 bits.
 

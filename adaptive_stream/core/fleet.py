@@ -23,6 +23,10 @@ from adaptive_stream.monitor.prequential import NEVER, Prequential
 from adaptive_stream.stats.rows import Column, Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from adaptive_stream.config.tree import Config, Family
     from adaptive_stream.contracts.events import (
         Control,
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
         Prediction,
     )
 
-LARGEST = float(np.finfo(np.float32).max)
 PUT_BACK_RUN = 4096  # waiting predictions written at once in a restore
 OTHER = "other"  # the series of variants and channels beyond the limits
 
@@ -262,7 +265,7 @@ class Fleet:
     def flush(self) -> None:
         """Write what was taken in since the last flush into the arrays, and score what was joined."""
         if self._offsets:
-            self._write_predictions()
+            self._write_predictions(self._first, self._columns())
         if self._outcomes:
             rows, kinds, amounts = (np.array(part) for part in zip(*self._outcomes, strict=True))
             is_waiting = kinds < 0
@@ -288,14 +291,20 @@ class Fleet:
             "output": np.array(self._outputs),
         }
         if self.inputs.width:
-            values = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
-            columns["features"] = values.clip(-LARGEST, LARGEST)  # the ring holds floats: beyond them lies infinity
+            columns["features"] = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
         return columns
 
-    def _write_predictions(self) -> None:
-        columns = self._columns()
+    def take_many(self, new: dict[Key, int], columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take in predictions that were checked already, all at once (core.bulk)."""
+        first = self.join.tail
+        for silent in self.join.insert_many(new):
+            self._waits(silent, -1)
+        self._write_predictions(first, columns)
+        self._first = self.join.tail
+
+    def _write_predictions(self, first: int, columns: Mapping[str, NDArray[Any]]) -> None:
         rows, series = columns["row"], columns["series"]
-        self.join.write(self._first, columns)
+        self.join.write(first, columns)
         np.add.at(self.models.col["waiting"], rows, 1)
         self.models.col["is_news"][rows] = 1
         self.models.touch(rows)

@@ -14,13 +14,13 @@ import numpy as np
 
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Control, Metrics, OutputEvent, Prediction
-from adaptive_stream.core import snapshot
+from adaptive_stream.core import bulk, snapshot
 from adaptive_stream.core.fleet import Fleet
 from adaptive_stream.core.join import Outcome
 from adaptive_stream.core.slice import Frozen, Slice, Stepped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from adaptive_stream.config.tree import Config
     from adaptive_stream.contracts.events import ModelStatus
@@ -183,11 +183,11 @@ class Fleets:
             fleet.reserve(stop - start)
         events, offsets, stamps = slice_.events, slice_.offsets, slice_.times_ms
         families = self._family_of
-        for place, now_ms in zip(range(start, stop), times[start:stop].tolist(), strict=True):
-            event = events[place]
+        for place in self._take_predictions(slice_, times, start, stop):
+            event, now_ms = events[place], int(times[place])
+            kind = type(event)
             try:
                 fleet = families.get(event.model_id) or self._fleet(event.model_id)
-                kind = type(event)
                 if kind is Prediction:
                     fleet.predicted(event, offset=offsets[place], time_ms=stamps[place], now_ms=now_ms)  # type: ignore[arg-type]
                 elif kind is Metrics:
@@ -201,6 +201,18 @@ class Fleets:
                 stepped.rejected.append((place, reject))
         for fleet in self.fleets:
             fleet.flush()
+
+    def _take_predictions(self, slice_: Slice, times: np.ndarray, start: int, stop: int) -> Sequence[int]:
+        """Take in all predictions at once if that changes nothing. Returns the places that are left, perhaps all."""
+        parts = bulk.parts(self.fleets, slice_.events[start:stop])
+        if parts is None:
+            return range(start, stop)
+        offsets, stamps = np.array(slice_.offsets[start:stop]), np.array(slice_.times_ms[start:stop])
+        for number, part in parts.items():
+            cells = times[start:stop] // self._grids_ms[number]
+            columns = bulk.columns(part, offsets=offsets, times_ms=stamps, cells=cells)
+            self.fleets[number].take_many(part.new, columns)
+        return [place for place in range(start, stop) if type(slice_.events[place]) is not Prediction]
 
     def _fleet(self, model_id: str) -> Fleet:
         known = self._family_of.get(model_id)

@@ -73,6 +73,18 @@ class Inputs:
             ErrorCode.WRONG_DIMENSION, f"the family has {self.width} features, the event {count}", path="$.features"
         )
 
+    def extend(self, many: list[Features | None], target: array.array[float]) -> None:
+        """Append the values of many predictions; as ``append``, but after a refusal the target is of no use."""
+        width, quick, is_numeric = self.width, target.fromlist, self._is_numeric
+        for features in many:
+            if is_numeric and type(features) is list and len(features) == width:
+                try:
+                    quick(features)  # type: ignore[arg-type]  # numbers only; on any other value it changes nothing
+                except TypeError:
+                    target.extend(self._coded(features))
+            else:
+                self.append(features, target)
+
     def _coded(self, values: list[Any]) -> list[float]:
         coded = []
         for place, (value, levels) in enumerate(zip(values, self._levels, strict=True)):
@@ -113,6 +125,18 @@ class Inputs:
         raise Reject(
             ErrorCode.INVALID_OUTPUT, "multiclass: a class name, or a probability for each class", path="$.output"
         )
+
+    def outputs(self, many: list[Output]) -> NDArray[np.float64]:
+        """Return the outputs of many predictions; as ``output``, one by one.
+
+        Raises:
+            Reject: INVALID_OUTPUT; one of them is refused.
+        """
+        if self._task != "multiclass" and set(map(type, many)) == {float}:
+            values = np.array(many, dtype=np.float64)
+            if self._task == "regression" or (values.min() >= 0 and values.max() <= 1):
+                return values
+        return np.array([self.output(output) for output in many], dtype=np.float64)
 
     def label(self, label: Label) -> float:
         """Return 0 or 1 (binary), a class code (multiclass) or a value (regression).

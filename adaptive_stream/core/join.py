@@ -19,6 +19,8 @@ import numpy as np
 from adaptive_stream.stats.rows import Column, Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from adaptive_stream.config.tree import Join as JoinSettings
@@ -29,6 +31,7 @@ Key = tuple[int, str]  # (model row, prediction id)
 # one waiting prediction besides its features: columns 42 B, its key (a tuple and a string) 120 B, its entry in the
 # index and in the list of keys 110 B; measured with tracemalloc at ids of 12 characters
 BYTES_PER_PREDICTION = 272
+LARGEST = float(np.finfo(np.float32).max)
 REMEMBERED_PAGE_ROWS = 4096  # 32 KiB a page: many change by one row between two snapshots
 
 
@@ -164,11 +167,33 @@ class Join:
         self.dropped["ring_evicted"] += 1
         return self._leave(1)
 
-    def write(self, first: int, columns: dict[str, NDArray[Any]]) -> None:
+    def overflow(self, count: int) -> int:
+        """Return how many predictions would have to leave for so many more."""
+        return max(0, self.tail - self.head + count - self.capacity)
+
+    def insert_many(self, new: dict[Key, int]) -> list[int]:
+        """Note the ids of many, as ``insert`` would one after the other.
+
+        Args:
+            new: ids that are not there, with the sequence numbers from ``tail`` on. At most as many leave for them as
+                were there before.
+        """
+        leaving = self.overflow(len(new))
+        self.index.update(new)
+        keys, start = list(new), self.tail % self._size
+        to_end = self._size - start
+        self.keys[start : start + len(keys)] = keys[:to_end]
+        self.keys[: len(keys[to_end:])] = keys[to_end:]
+        self.tail += len(keys)
+        self.dropped["ring_evicted"] += leaving
+        return self._leave(leaving) if leaving else []
+
+    def write(self, first: int, columns: Mapping[str, NDArray[Any]]) -> None:
         """Write the columns of the predictions from sequence number ``first`` on."""
         slots = np.arange(first, first + len(columns["offset"])) % self._size
         for name, values in columns.items():
-            self.col[name][slots] = values
+            # the ring holds floats: beyond their range lies infinity
+            self.col[name][slots] = values.clip(-LARGEST, LARGEST) if name == "features" else values
 
     def answer(self, sequence: int, *, flags: int) -> int:
         """Mark a prediction as answered. Returns its flags as they were."""

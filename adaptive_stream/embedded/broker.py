@@ -24,7 +24,7 @@ from adaptive_stream.embedded.jars import EmbeddedKafkaError, class_path
 from adaptive_stream.embedded.java import find_java
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 HOST = "127.0.0.1"
 START_S = 90.0  # 2 s on an idle machine; shared ones have taken a minute
@@ -52,6 +52,8 @@ class EmbeddedKafka:
         folder: for data and logs; kept at the end. None takes a temporary one, removed at the end.
         port: of the first broker; 0 takes a free one.
         properties: over the defaults.
+        listeners: further ones by name, with their protocol; ``address`` tells where they are.
+        users: for SCRAM, as ``SCRAM-SHA-256=[name=ann,password=...]``; made when the storage is formatted.
         is_detached: the brokers outlive this process.
     """
 
@@ -62,6 +64,8 @@ class EmbeddedKafka:
         folder: Path | None = None,
         port: int = 0,
         properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
+        users: Sequence[str] = (),
         is_detached: bool = False,
     ) -> None:
         self._count = brokers
@@ -69,7 +73,10 @@ class EmbeddedKafka:
         self.folder = folder
         self._port = port
         self._properties = dict(properties or {})
+        self._listeners = dict(listeners or {})
+        self._users = list(users)
         self._is_detached = is_detached
+        self._further: list[dict[str, int]] = []
         self._ports: list[tuple[int, int]] = []
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._command: list[str] = []
@@ -78,6 +85,10 @@ class EmbeddedKafka:
     def bootstrap(self) -> str:
         """host:port of every broker."""
         return ",".join(f"{HOST}:{port}" for port, _ in self._ports)
+
+    def address(self, listener: str) -> str:
+        """Return host:port of every broker, at one of the further listeners."""
+        return ",".join(f"{HOST}:{ports[listener]}" for ports in self._further)
 
     @property
     def pids(self) -> dict[int, int]:
@@ -145,8 +156,9 @@ class EmbeddedKafka:
             self.folder = Path(tempfile.mkdtemp(prefix="adaptive-stream-kafka-"))
         assert self.folder is not None, "a folder is given or made"
         self.folder.mkdir(parents=True, exist_ok=True)
-        free = _free_ports(2 * self._count)
-        self._ports = [(free[2 * i], free[2 * i + 1]) for i in range(self._count)]
+        free = iter(_free_ports((2 + len(self._listeners)) * self._count))
+        self._ports = [(next(free), next(free)) for _ in range(self._count)]
+        self._further = [{name: next(free) for name in self._listeners} for _ in range(self._count)]
         if self._port:
             self._ports[0] = (self._port, self._ports[0][1])
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -167,6 +179,7 @@ class EmbeddedKafka:
             f"--cluster-id={cluster}",
             "-c",
             config,
+            *(word for user in self._users for word in ("--add-scram", user)),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=False)  # noqa: S603 - our own command
         if done.returncode:
@@ -175,15 +188,18 @@ class EmbeddedKafka:
     def _settings(self, node: int) -> dict[str, str]:
         port, controller = self._ports[node - 1]
         voters = ",".join(f"{i + 1}@{HOST}:{c}" for i, (_, c) in enumerate(self._ports))
+        open_to = {"PLAINTEXT": port, **self._further[node - 1]}
+        addresses = ",".join(f"{name}://{HOST}:{at}" for name, at in open_to.items())
+        protocols = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT", **self._listeners}
         replicas, in_sync = str(min(3, self._count)), str(min(2, self._count))
         return {
             "process.roles": "broker,controller",
             "node.id": str(node),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+            "listeners": f"{addresses},CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": addresses,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in protocols.items()),
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": f"{self.folder}/data-{node}",
             "default.replication.factor": replicas,

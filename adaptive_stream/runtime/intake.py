@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from adaptive_stream.contracts.codec import Codec
+    from adaptive_stream.contracts.events import InputEvent
     from adaptive_stream.contracts.topics import Topic
 
 MOVED_HEADER = "as_repartitioned"  # marks a record that was re-published once, so that there is no second round
@@ -56,6 +57,7 @@ class Intake:
 
     def __init__(self, codec: Codec, *, partition: int, partitions: int) -> None:
         self._decode = codec.decode
+        self._decode_many = codec.decode_many
         self._partition = partition
         self._partitions = partitions
         self._models: dict[bytes, str] = {}
@@ -76,6 +78,40 @@ class Intake:
             limits_ms: earliest and latest believable record timestamp.
             skipped: (topic, offset) of the records on which the step failed before.
         """
+        if not skipped:
+            events = self._events(topics, records, limits_ms)
+            if events is not None:
+                slice_ = Slice(
+                    topics=list(topics),
+                    offsets=[record.offset for record in records],
+                    times_ms=[record.timestamp for record in records],
+                    events=events,
+                )
+                return Parsed(slice=slice_, records=list(records))
+        return self._parse_each(topics, records, limits_ms, skipped)
+
+    def _events(
+        self, topics: Sequence[Topic], records: Sequence[ConsumerRecord], limits_ms: tuple[int, int]
+    ) -> list[InputEvent] | None:
+        """Return the events of a run in which all is well and no key is seen for the first time; else None."""
+        models = [*map(self._models.get, [record.key for record in records])]
+        times = [record.timestamp for record in records]
+        if None in models or not times or min(times) < limits_ms[0] or max(times) > limits_ms[1]:
+            return None
+        values, headers = [record.value for record in records], [record.headers for record in records]
+        try:
+            events = self._decode_many(topics, values, headers)
+        except Reject:
+            return None
+        return events if [event.model_id for event in events] == models else None
+
+    def _parse_each(
+        self,
+        topics: Sequence[Topic],
+        records: Sequence[ConsumerRecord],
+        limits_ms: tuple[int, int],
+        skipped: set[tuple[str, int]],
+    ) -> Parsed:
         slice_ = Slice(topics=[], offsets=[], times_ms=[], events=[])
         parsed = Parsed(slice=slice_, records=[])
         decode, models = self._decode, self._models

@@ -102,15 +102,22 @@ class Session:
         if producer is None:
             raise TransactionFailed(f"{self._transactional_id}: no producer; it was discarded after a failure")
         await self._call("begin", producer.begin_transaction())
-        futures = [
-            await self._call("produce", producer.send_batch(batch, topic, partition=partition))
-            for (topic, partition), batches in self._pack(producer, writes).items()
-            for batch in batches
-        ]
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            for (topic, partition), batches in self._pack(producer, writes).items():
+                for batch in batches:
+                    future = await self._call("produce", producer.send_batch(batch, topic, partition=partition))
+                    future.add_done_callback(_look)
+                    futures.append(future)
+        except kafka_errors.IllegalOperation as error:
+            # "not in transaction": an earlier batch has failed meanwhile, and its future says how: fenced, for example
+            await self._call("produce", asyncio.gather(*futures))
+            raise TransactionFailed(f"{self._transactional_id}: produce: {error!r}") from error
         if futures:
             # commit_transaction() commits even if a produce inside has failed: look at every future first
             await self._call("produce", asyncio.gather(*futures))
-        await self._call("offsets", producer.send_offsets_to_transaction(dict(offsets), group))
+        if offsets:  # a replay of dead letters consumes nothing
+            await self._call("offsets", producer.send_offsets_to_transaction(dict(offsets), group))
         await self._call("commit", producer.commit_transaction())
 
     async def discard(self) -> None:
@@ -159,3 +166,9 @@ class Session:
             raise Fatal(f"{place}: {error!r}; waiting does not mend it, the broker must allow it first") from error
         except (kafka_errors.KafkaError, OSError) as error:
             raise TransactionFailed(f"{place}: {error!r}") from error
+
+
+def _look(future: asyncio.Future[Any]) -> None:
+    """Take note of a failure, so that the loop does not complain of one that nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()

@@ -14,7 +14,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from adaptive_stream.contracts.topics import CO_PARTITIONED, COMPACTED, Topic
-from adaptive_stream.runtime.connection import connection
+from adaptive_stream.runtime.connection import connection, explain
 from adaptive_stream.runtime.failure import EX_CONFIG, EX_UNAVAILABLE, Fatal
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def create(config: Config) -> list[str]:
             await _until_visible(client, {topic.name for topic in new})
         return [topic.name for topic in new]
     except (kafka_errors.KafkaError, OSError) as error:
-        raise Fatal(f"Kafka: {error!r}", exit_code=EX_UNAVAILABLE) from error
+        raise await _failure(config, error) from error
     finally:
         await client.close()
 
@@ -94,7 +94,7 @@ async def check(config: Config) -> dict[Topic, int]:
         there = set(await client.list_topics())
         described = await client.describe_topics([name for name in names if name in there])
     except (kafka_errors.KafkaError, OSError) as error:
-        raise Fatal(f"Kafka: {error!r}", exit_code=EX_UNAVAILABLE) from error
+        raise await _failure(config, error) from error
     finally:
         await client.close()
     counts = {names[found["topic"]]: len(found["partitions"]) for found in described}
@@ -106,6 +106,7 @@ async def check(config: Config) -> dict[Topic, int]:
     if mistakes:
         prefix = config.topics.prefix
         advice = f"run `adaptive-stream topics create`, or mend them; they are found by topics.prefix {prefix!r}"
+        advice += "; `adaptive-stream validate FILE --connect` tells whether this identity may see them"
         raise Fatal("topics: " + "; ".join(mistakes) + ". " + advice, exit_code=EX_CONFIG)
     return counts
 
@@ -118,13 +119,20 @@ async def _connect(config: Config) -> AIOKafkaAdminClient:
             await client.start()
         except (kafka_errors.KafkaError, OSError) as error:
             await client.close()
-            if time.monotonic() > deadline:
-                raise Fatal(
-                    f"Kafka at {config.kafka.bootstrap} cannot be reached: {error!r}", exit_code=EX_UNAVAILABLE
-                ) from error
+            failure = await _failure(config, error)
+            if failure.exit_code == EX_CONFIG or time.monotonic() > deadline:
+                raise failure from error
             await asyncio.sleep(1.0)
         else:
             return client
+
+
+async def _failure(config: Config, error: Exception) -> Fatal:
+    """Return why the cluster could not be asked; the client says no more than that it failed."""
+    reason = await explain(config)
+    code = reason.exit_code if reason is not None else EX_UNAVAILABLE
+    where = f"Kafka at {config.kafka.bootstrap} cannot be reached"
+    return Fatal(f"{where}: {reason or repr(error)}", exit_code=code)
 
 
 async def _until_visible(client: AIOKafkaAdminClient, names: set[str]) -> None:

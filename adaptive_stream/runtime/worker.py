@@ -21,7 +21,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.runtime import failure, topics
+from adaptive_stream.runtime import access, failure, topics
 from adaptive_stream.runtime.connection import connection
 from adaptive_stream.runtime.failure import Disposition, Fatal, RestoreFailed
 from adaptive_stream.runtime.http import Server
@@ -83,6 +83,7 @@ class Worker:
             log refuse.
         """
         self._partitions = await topics.check(self.config)
+        await access.require(self.config)
         server = Server(self, self.telemetry, asyncio.get_running_loop())
         if self.config.http.enabled:
             self.http_port = server.start(self.config.http.host, self.config.http.port)

@@ -207,7 +207,9 @@ async def test_a_second_worker_joins_and_leaves_and_nothing_is_lost_or_doubled(
         await publish_along(publisher, thirds[0])
         # not drained: what is on its way when the second worker comes must arrive once
         async with working(scene.config()) as second:
-            await until(lambda: len(first.tasks) + len(second.tasks) == 3 and first.is_ready, what="they share the work")
+            await until(
+                lambda: len(first.tasks) + len(second.tasks) == 3 and first.is_ready, what="they share the work"
+            )
             await publish_along(publisher, thirds[1])
             await until(lambda: consumed(second) > 0, what="the second worker commits its share")
         await publish_along(publisher, thirds[2])
@@ -221,9 +223,10 @@ async def test_a_second_worker_joins_and_leaves_and_nothing_is_lost_or_doubled(
 
 
 def consumed(worker: object) -> float:
-    return worker.telemetry.registry.get_sample_value(
-        "adaptive_stream_records_consumed_total", {"topic": "predictions"}
-    ) or 0.0
+    return (
+        worker.telemetry.registry.get_sample_value("adaptive_stream_records_consumed_total", {"topic": "predictions"})
+        or 0.0
+    )
 
 
 async def publish_along(publisher: object, portions: Sequence[list[Timed]]) -> None:

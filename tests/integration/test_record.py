@@ -163,7 +163,9 @@ async def test_poison_is_found_and_its_neighbours_have_their_effect(
     # the journal names the poison: a restore skips it as well, although the step would raise on it
     async with working(scene.config()) as worker:
         assert dump(worker) == state
-        await scene.publish([(Topic.FEEDBACK, Correction(feedback_id="last", prediction_id="p", model_id="m0", label=1), START_MS + 99)])
+        await scene.publish(
+            [(Topic.FEEDBACK, Correction(feedback_id="last", prediction_id="p", model_id="m0", label=1), START_MS + 99)]
+        )
         await scene.drained()
     assert len((await scene.read(Topic.DEAD_LETTERS))[Topic.DEAD_LETTERS]) == len(places)
 
@@ -187,7 +189,11 @@ async def test_poison_alone_in_its_batch_is_found(kafka: str, names: str, poison
 async def test_a_record_that_becomes_poison_in_a_restore_is_skipped_and_told(
     kafka: str, names: str, poisoned: set[str]
 ) -> None:
-    scene = Scene(bootstrap=kafka, name=names, settings=(*ONE_PARTITION, "state.snapshot_interval_s=3600", "state.journal_ring=300000"))
+    scene = Scene(
+        bootstrap=kafka,
+        name=names,
+        settings=(*ONE_PARTITION, "state.snapshot_interval_s=3600", "state.journal_ring=300000"),
+    )
     await scene.open()
     await scene.publish((Topic.PREDICTIONS, prediction(number), START_MS + number) for number in range(EVENTS))
     async with working(scene.config()):

@@ -69,7 +69,11 @@ async def test_each_of_many_orders_is_answered_once_through_kills(
         worker = start_worker(scene)
         before, _ = await scene.offsets()
         await scene.publish(
-            (Topic.CONTROL, Control(command_id=order, action=Action.FREEZE, model_id=f"m{number % 3}"), START_MS + number)
+            (
+                Topic.CONTROL,
+                Control(command_id=order, action=Action.FREEZE, model_id=f"m{number % 3}"),
+                START_MS + number,
+            )
             for number, order in enumerate(orders)
             if number // 30 == turn
         )
@@ -116,20 +120,6 @@ async def test_sigterm_commits_what_is_under_way_and_leaves_with_zero(
     await scene.check_journals()
 
 
-async def test_a_second_signal_ends_the_process_at_once(
-    kafka: str, names: str, start_worker: Callable[..., WorkerProcess]
-) -> None:
-    scene = with_static_member(kafka, names)
-    await scene.open()
-    worker = start_worker(scene)
-    await worker.said("worker_started")
-    worker.send(signal.SIGSTOP)  # both signals wait until it goes on: no luck in the timing
-    worker.send(signal.SIGTERM)
-    worker.send(signal.SIGINT)
-    worker.send(signal.SIGCONT)
-    assert await worker.ended() in (0, -signal.SIGINT, -signal.SIGTERM)
-
-
 async def test_a_damaged_page_of_a_snapshot_is_found_and_refused(kafka: str, names: str) -> None:
     scene = Scene(bootstrap=kafka, name=names, settings=("topics.partitions=1", "state.snapshot_interval_s=0.1"))
     await scene.open()
@@ -145,9 +135,7 @@ async def test_a_damaged_page_of_a_snapshot_is_found_and_refused(kafka: str, nam
     assert await Worker(scene.config()).run() == 78
 
 
-async def test_offsets_that_somebody_moved_are_refused(
-    kafka: str, names: str
-) -> None:
+async def test_offsets_that_somebody_moved_are_refused(kafka: str, names: str) -> None:
     scene = Scene(bootstrap=kafka, name=names, settings=("topics.partitions=1",))
     await scene.open()
     await scene.publish([(Topic.PREDICTIONS, prediction(n), START_MS + n) for n in range(10)])

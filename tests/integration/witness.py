@@ -4,6 +4,7 @@
 happens. On SIGUSR1 the state of all tasks is written to DUMP, and the process kills itself.
 """
 
+# ruff: noqa: ANN401 - it wraps methods of the product, whatever they take
 from __future__ import annotations
 
 import asyncio

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from adaptive_stream.runtime.worker import Worker
 from tests.integration.scene import LIMIT_S, until
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import AsyncIterator
 
     from adaptive_stream.config import Config
@@ -34,8 +34,7 @@ async def working(config: Config) -> AsyncIterator[Worker]:
     life = asyncio.create_task(worker.run())
     try:
         await until(lambda: life.done() or (worker.is_ready and bool(worker.tasks)), what="the worker runs its tasks")
-        if life.done():
-            life.result()
+        assert not life.done(), f"the worker left with {life.result()} before it ran"
         yield worker
     finally:
         worker.stop()

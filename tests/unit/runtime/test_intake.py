@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from aiokafka import ConsumerRecord
 from aiokafka.partitioner import murmur2
 
 from adaptive_stream.contracts.codec import Codec
@@ -10,6 +11,9 @@ from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime import intake as module
 from adaptive_stream.runtime.intake import MOVED_HEADER, Intake, Parsed, home
 from tests.unit.runtime.records import LIMITS_MS, START_MS, prediction, record
+
+if TYPE_CHECKING:
+    from aiokafka import ConsumerRecord
 
 PARTITIONS = 4
 HOME = home(b"m0", PARTITIONS)
@@ -45,7 +49,10 @@ def test_good_records_become_events_with_their_places_beside_them() -> None:
         (prediction(1, START_MS - 11), ErrorCode.ABSURD_TIME),
         (prediction(1, START_MS + 11), ErrorCode.ABSURD_TIME),
         (record(1, -1), ErrorCode.ABSURD_TIME),
-        (record(1, value=Codec().encode(parse(prediction(1)).slice.events[0]).replace(b"m0", b"m9")), ErrorCode.KEY_MISMATCH),
+        (
+            record(1, value=Codec().encode(parse(prediction(1)).slice.events[0]).replace(b"m0", b"m9")),
+            ErrorCode.KEY_MISMATCH,
+        ),
     ],
 )
 def test_a_bad_record_is_refused_with_its_code_and_its_neighbours_pass(bad: ConsumerRecord, code: ErrorCode) -> None:

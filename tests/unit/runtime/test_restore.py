@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
 
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime.failure import RestoreFailed
@@ -15,6 +14,8 @@ from tests.unit.runtime.records import config, record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from aiokafka import ConsumerRecord, TopicPartition
 
 
 class Fetches:

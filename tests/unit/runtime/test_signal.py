@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.timeout(60)
+
 STUCK = """
 import asyncio
 from adaptive_stream.runtime import worker
@@ -15,7 +17,7 @@ class Stuck:
         pass
 
     def stop(self):
-        asyncio.get_running_loop().call_soon(print, "stopping", flush=True)
+        asyncio.get_running_loop().call_soon(lambda: print("stopping", flush=True))
 
     async def run(self):
         print("running", flush=True)

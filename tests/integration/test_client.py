@@ -1,0 +1,55 @@
+"""The client against a real Kafka: what it sends reaches the worker, what it follows was committed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adaptive_stream.client import Subscriber
+from adaptive_stream.contracts.events import Adaptation, AdaptationKind
+from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.runtime.intake import home
+from tests.integration.scene import LIMIT_S, START_MS, prediction
+from tests.integration.worker import working
+
+if TYPE_CHECKING:
+    from tests.integration.scene import Scene
+
+
+async def test_one_event_and_many_go_to_the_same_partition_for_a_key(scene: Scene) -> None:
+    await scene.open()
+    models = [f"m{number}" for number in range(12)]
+    async with scene.publisher() as publisher:
+        for model in models:
+            await publisher.predicted(model_id=model, prediction_id="one", output=0.5)
+        many = [(prediction(number, model=model), START_MS) for number, model in enumerate(models)]
+        await publisher.send_many(Topic.PREDICTIONS, many)
+    records = (await scene.read(Topic.PREDICTIONS))[Topic.PREDICTIONS]
+    assert len(records) == 2 * len(models)
+    assert all(record.partition == home(record.key, 3) for record in records)
+    assert {record.partition for record in records} == {0, 1, 2}
+
+
+async def test_a_subscriber_follows_what_an_order_led_to(scene: Scene) -> None:
+    await scene.open()
+    async with (
+        working(scene.config()),
+        scene.publisher() as publisher,
+        Subscriber(scene.bootstrap, Topic.ADAPTATIONS, prefix=scene.prefix) as subscriber,
+    ):
+        await publisher.predicted(model_id="m0", prediction_id="p", output=0.5, features=[1.0, 2.0])
+        await publisher.ordered(model_id="m0", action="freeze", command_id="c-1")
+        async with asyncio.timeout(LIMIT_S):
+            async for event in subscriber:
+                assert isinstance(event, Adaptation)
+                assert event.caused_by == ["c-1"]
+                assert event.kind in (AdaptationKind.FROZEN, AdaptationKind.REJECTED)
+                break
+
+
+async def test_a_subscriber_of_topics_that_do_not_exist_says_so(scene: Scene) -> None:
+    with pytest.raises(LookupError, match=f"{scene.prefix}alerts"):
+        async with Subscriber(scene.bootstrap, Topic.ALERTS, prefix=scene.prefix):
+            raise AssertionError("never entered")
