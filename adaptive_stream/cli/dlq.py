@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaptive_stream.cli.run import AsJson, Files, Settings, reachable
+from adaptive_stream.cli.run import AsJson, Files, Settings, reachable, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
@@ -257,13 +257,14 @@ def _run(tree: Config, work: Coroutine[Any, Any, None]) -> None:
 
     from aiokafka.errors import KafkaError
 
+    from adaptive_stream.runtime.failure import Fatal
+
     try:
         asyncio.run(work)
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
-    except (KafkaError, OSError, TimeoutError, LookupError) as error:
-        typer.echo(f"Kafka at {tree.kafka.bootstrap}: {str(error) or 'no answer'}", err=True)
-        raise typer.Exit(69) from error
+    except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
+        raise unanswered(tree, error) from error
 
 
 # -- replaying ---------------------------------------------------------------------------------------------------------

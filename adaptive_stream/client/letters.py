@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -223,13 +224,12 @@ class LetterBox:
         self._tps = [TopicPartition(self._name, partition) for partition in range(counts[self._name])]
         consumer = AIOKafkaConsumer(**self._options, isolation_level="read_committed", fetch_max_wait_ms=LOOK_MS)
         consumer.assign(self._tps)
-        self._consumer = consumer
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(consumer.stop)
             await consumer.start()
             await asyncio.sleep(0)  # a consumer that is stopped before its coroutines had a turn raises CancelledError
-        except BaseException:
-            await consumer.stop()
-            raise
+            self._consumer = consumer
+            undo.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:

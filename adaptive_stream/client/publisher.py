@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaProducer
@@ -52,12 +53,12 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
-        self._producer = AIOKafkaProducer(**self._options)
-        try:
-            await self._producer.start()
-        except BaseException:
-            await self._producer.stop()
-            raise
+        producer = AIOKafkaProducer(**self._options)
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(producer.stop)
+            await producer.start()
+            self._producer = producer
+            undo.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ is named. Used by apps, by ``tail`` and ``status``, and by the demo.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -61,14 +62,13 @@ class Subscriber:
 
     async def __aenter__(self) -> Self:
         consumer = AIOKafkaConsumer(*(self._topics if self._group else ()), **self._options)
-        self._consumer = consumer
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(consumer.stop)
             await consumer.start()
             if not self._group:
                 await self._assign(consumer)
-        except BaseException:
-            await consumer.stop()
-            raise
+            self._consumer = consumer
+            undo.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -36,6 +36,7 @@ FIGURES = (
     "prediction_confidence",
     "error_rate",
 )
+"""What tools report. A column of the worker's state stands in this order: only append."""
 ALERT_LABELS = ("alertname", "severity", "model_id")
 SHARES_TOLERANCE = 1e-6  # shares are written in decimal; thirds do not sum to 1 exactly
 

@@ -14,10 +14,11 @@ import numpy as np
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Correction, Preference, Rating
+from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core.answer import Answers
 from adaptive_stream.core.input import Inputs
 from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
-from adaptive_stream.core.model import FIGURES, STOPPED
+from adaptive_stream.core.model import STOPPED
 from adaptive_stream.core.report import alert_events, model_status
 from adaptive_stream.monitor.prequential import NEVER, Prequential
 from adaptive_stream.stats.rows import Column, Rows

@@ -21,9 +21,10 @@ from adaptive_stream.contracts.events import (
     SeriesStatus,
     Severity,
 )
+from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core.answer import KINDS
 from adaptive_stream.core.join import Outcome
-from adaptive_stream.core.model import FIGURES, FROZEN, STOPPED
+from adaptive_stream.core.model import FROZEN, STOPPED
 from adaptive_stream.monitor.alert import Stage
 from adaptive_stream.stats.interval import confidence_sequence
 

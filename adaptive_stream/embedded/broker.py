@@ -110,22 +110,21 @@ class EmbeddedKafka:
         """
         self._command = [str(find_java()), *JVM, "-cp", class_path()]
         for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._lay_out()
-                for node in range(1, self._count + 1):
-                    self._launch(node)
-                for node in range(1, self._count + 1):
-                    self._wait(node)
-            except EmbeddedKafkaError:
-                self.stop()
-                if attempt == ATTEMPTS:
-                    raise
-            except BaseException:
-                self.stop()
-                raise
-            else:
+            with contextlib.ExitStack() as undo:
+                undo.callback(self.stop)
+                try:
+                    self._lay_out()
+                    for node in range(1, self._count + 1):
+                        self._launch(node)
+                    for node in range(1, self._count + 1):
+                        self._wait(node)
+                except EmbeddedKafkaError:
+                    if attempt == ATTEMPTS:
+                        raise
+                    continue
                 if not self._is_detached:
                     atexit.register(self.stop)
+                undo.pop_all()
                 return
 
     def stop(self) -> None:

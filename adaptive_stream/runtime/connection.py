@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import errors as kafka_errors
@@ -164,12 +165,11 @@ async def open_probe(host: str, port: int, options: dict[str, Any]) -> Probe:
     """
     shared = {name: value for name, value in options.items() if name.startswith(("sasl", "ssl", "security", "client"))}
     probe = Probe(host, port, request_timeout_ms=PROBE_S * 1000, **shared)
-    try:
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(close_probe, probe)
         async with asyncio.timeout(PROBE_S + TOKEN_S):
             await probe.connect()
-    except BaseException:
-        await close_probe(probe)
-        raise
+        undo.pop_all()
     return probe
 
 

@@ -38,6 +38,10 @@ class TransactionFailed(TaskFailure):
     """A transactional call failed or outlived its limit; whether it took effect is known only to the log."""
 
 
+class OutOfRange(TaskFailure):
+    """The next record is not in its topic any more. The restore decides by ``state.on_lost_history``."""
+
+
 class RestoreFailed(TaskFailure):
     """The state could not be read back this time."""
 

@@ -70,7 +70,7 @@ class Reader:
         self._options = {
             **connection(config),
             "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
+            "auto_offset_reset": "none",  # what retention takes meanwhile must not be skipped silently
             "fetch_max_wait_ms": config.kafka.fetch_max_wait_ms,
             "max_partition_fetch_bytes": config.kafka.max_partition_fetch_bytes,
         }
@@ -134,11 +134,34 @@ class Reader:
             if run or position != before:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > self._stall_s:
+                await self._check_end(topic, end)
                 raise RestoreFailed(
                     f"{tp.topic}-{tp.partition}: nothing came for {self._stall_s:g} s before offset {end}"
                 )
             # a fetch of markers or of aborted records moves the position and returns nothing: look often
-            self._ahead[topic] = (await self._consumer.getmany(tp, timeout_ms=LOOK_MS)).get(tp, [])
+            try:
+                self._ahead[topic] = (await self._consumer.getmany(tp, timeout_ms=LOOK_MS)).get(tp, [])
+            except kafka_errors.OffsetOutOfRangeError:
+                await self._check_end(topic, position)
+                raise
+
+    async def _check_end(self, topic: Topic, offset: int) -> None:
+        """Refuse to wait for what will never come again."""
+        try:
+            found = (await self.ends())[topic]
+        except (kafka_errors.KafkaError, OSError):
+            return  # the caller's own failure says enough
+        if offset > found:
+            tp = self._tps[topic]
+            raise cut_off(f"{tp.topic}-{tp.partition}", offset=offset, end=found)
+
+
+def cut_off(where: str, *, offset: int, end: int) -> Fatal:
+    """Return the refusal to go on after a log that lost its end: its offsets now mean, or will mean, other records."""
+    return Fatal(
+        f"{where} ends at offset {end}, but was read up to {offset}: it was cut (an unclean leader election) or made"
+        " anew. Delete this partition's state and committed offsets to start over, or restore the topic from a backup"
+    )
 
 
 class Restore:
@@ -169,6 +192,7 @@ class Restore:
         self._on_remaining = on_remaining
         self._searches: dict[int, tuple[int, int]] = {}  # batch number > places to step one by one
         self._poison: list[Refused] = []  # found in earlier tries; the journal does not know them yet
+        self.lost: list[tuple[Topic, str]] = []  # what ``run`` had to go on without, as the policy allowed
 
     async def run(self, committed: Mapping[Topic, int | None]) -> Memory:
         """Return the memory as it was after the last committed batch.
@@ -205,6 +229,7 @@ class Restore:
         self._poison.append(Refused(topic, record, Reject(ErrorCode.POISON, "the step failed on it in a restore")))
 
     async def _run(self, committed: Mapping[Topic, int | None]) -> Memory:
+        self.lost = []
         found = await self._find()
         async with Reader(self._config, self._partition, INPUTS) as reader:
             beginnings = await reader.beginnings()
@@ -223,6 +248,7 @@ class Restore:
             )
             await self._replay(memory, found.entries, reader, beginnings)
         self._agree(memory, committed)
+        self._skip_lost(memory, beginnings)
         return memory
 
     async def _find(self) -> Found:
@@ -268,7 +294,8 @@ class Restore:
         """Return the next offset of each input before the replay."""
         is_known = found.checkpoint is not None or found.entries
         if not is_known and any(offset is not None for offset in committed.values()):
-            self._lost(
+            self._lose(
+                Topic.STATE,
                 "the group has committed offsets but the state topic holds nothing",
                 "go on from the offsets with an empty state",
             )
@@ -292,7 +319,8 @@ class Restore:
         if checkpoint.first_waiting is not None:
             first, end = checkpoint.first_waiting, checkpoint.positions[str(Topic.PREDICTIONS)]
             if first < beginnings[Topic.PREDICTIONS]:
-                self._lost(
+                self._lose(
+                    Topic.PREDICTIONS,
                     f"predictions from offset {first} still wait for feedback, but the topic starts at "
                     f"{beginnings[Topic.PREDICTIONS]}",
                     "forget those that are gone",
@@ -323,9 +351,11 @@ class Restore:
         self, memory: Memory, entries: Sequence[journal.Entry], reader: Reader, beginnings: Mapping[Topic, int]
     ) -> None:
         remaining = sum(end - first for e in entries for first, end in e.ranges.values())
-        for topic, first in memory.positions.items():
-            if entries and first < beginnings[topic] and any(str(topic) in e.ranges for e in entries):
-                self._lost(
+        for topic in INPUTS:
+            first = next((e.ranges[str(topic)][0] for e in entries if str(topic) in e.ranges), beginnings[topic])
+            if first < beginnings[topic]:
+                self._lose(
+                    topic,
                     f"the journal needs {topic} from offset {first}, but the topic starts at {beginnings[topic]}",
                     "step what is left",
                 )
@@ -362,7 +392,19 @@ class Restore:
                 + ". Somebody reset the group's offsets. Set them back, or set state.on_offset_mismatch: trust_journal"
             )
 
-    def _lost(self, what: str, otherwise: str) -> None:
+    def _skip_lost(self, memory: Memory, beginnings: Mapping[Topic, int]) -> None:
+        """Records that retention took before anybody read them: the worker was down, or behind, for too long."""
+        for topic, position in memory.positions.items():
+            if position < beginnings[topic]:
+                self._lose(
+                    topic,
+                    f"{topic} was read up to offset {position}, but the topic starts at {beginnings[topic]}",
+                    "go on from there",
+                )
+                memory.positions[topic] = beginnings[topic]
+
+    def _lose(self, topic: Topic, what: str, otherwise: str) -> None:
+        self.lost.append((topic, what))
         if self._config.state.on_lost_history == "refuse":
             raise Fatal(
                 f"partition {self._partition}: {what}. Lengthen the topics' retention, or set "

@@ -198,6 +198,9 @@ class Task:
             on_remaining=self._note_remaining,
         )
         memory = await restore.run(committed)
+        for topic, what in restore.lost:
+            self._telemetry.history_lost.labels(str(topic)).inc()
+            self._log.warning("history_lost", topic=str(topic), reason=what, policy="continue")
         memory.owed.extend(self._poison)
         memory.skipped |= {(str(refused.topic), refused.record.offset) for refused in self._poison}
         if self._suspect is not None and not self._follows(self._suspect.batch, memory):

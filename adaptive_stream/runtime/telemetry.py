@@ -53,6 +53,9 @@ class Telemetry:
         self.failures = Counter(
             prefix + "task_failures", "Failures of tasks, by disposition", ["disposition"], registry=registry
         )
+        self.history_lost = Counter(
+            prefix + "history_lost", "Times that a task went on without what it needed", ["topic"], registry=registry
+        )
         self.batch_seconds = Histogram(prefix + "batch_seconds", "Stepping a batch", buckets=SECONDS, registry=registry)
         self.commit_seconds = Histogram(
             prefix + "commit_seconds", "One transaction", buckets=SECONDS, registry=registry

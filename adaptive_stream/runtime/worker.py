@@ -23,13 +23,14 @@ from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.topics import INPUTS, Topic
 from adaptive_stream.runtime import access, failure, topics
 from adaptive_stream.runtime.connection import connection
-from adaptive_stream.runtime.failure import Disposition, Fatal, RestoreFailed
+from adaptive_stream.runtime.failure import Disposition, Fatal, OutOfRange, RestoreFailed
 from adaptive_stream.runtime.http import Server
+from adaptive_stream.runtime.restore import cut_off
 from adaptive_stream.runtime.task import Stage, Task
 from adaptive_stream.runtime.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from adaptive_stream.config import Config
 
@@ -94,7 +95,7 @@ class Worker:
             group_id=kafka.group,
             group_instance_id=kafka.group_instance_id,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # any other skips silently what retention took; a task knows where it begins
             isolation_level="read_committed",
             partition_assignment_strategy=[RangePartitionAssignor],  # any other one breaks the co-partitioning
             session_timeout_ms=kafka.session_timeout_ms,
@@ -166,8 +167,11 @@ class Worker:
                 continue
             try:
                 fetched = await self._consumer.getmany(*wanted, timeout_ms=POLL_MS)
+            except kafka_errors.OffsetOutOfRangeError as error:
+                await self._miss(error.args[0])
+                continue
             except (kafka_errors.KafkaError, OSError) as error:
-                if isinstance(error, kafka_errors.TopicAuthorizationFailedError | kafka_errors.OffsetOutOfRangeError):
+                if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
                     raise
                 self._log.warning("poll_failed", reason=repr(error))
                 await asyncio.sleep(1.0)
@@ -179,6 +183,25 @@ class Worker:
             self._note_ends()
             if fetched:
                 self.telemetry.wake()
+
+    async def _miss(self, wanted: Mapping[TopicPartition, int]) -> None:
+        """Fail the tasks whose next record is not there: the restore finds what is lost, and the policy for it."""
+        assert self._consumer is not None, "polled before the consumer started"
+        for tp, offset in wanted.items():
+            task = self.tasks.get(tp.partition)
+            if task is None or task.stage is not Stage.RUNNING:
+                continue
+            try:
+                async with asyncio.timeout(self.config.kafka.call_timeout_ms / 1000):
+                    end = (await self._consumer.end_offsets([tp]))[tp]
+            except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
+                self._log.warning("poll_failed", reason=repr(error))
+                continue
+            where = f"{tp.topic}-{tp.partition}"
+            if offset > end:
+                task.fail(cut_off(where, offset=offset, end=end))
+            else:
+                task.fail(OutOfRange(f"{where}: offset {offset} is not there any more"))
 
     async def _step(self) -> None:
         """Step the batches that are due, task by task, while the commits of others are on their way."""
@@ -261,7 +284,9 @@ class Worker:
             if task.stage is Stage.RUNNING:
                 task.pause()
             return
-        for topic, offset in task.seek_positions.items():
+        positions = task.seek_positions
+        task.lanes.begin(positions)
+        for topic, offset in positions.items():
             self._consumer.seek(tps[topic], offset)
         self._consumer.resume(*tps.values())
         task.resume()
@@ -303,20 +328,26 @@ class Worker:
         """Tell the lanes whether they hold all there is: the alignment in time waits for those that do not."""
         for task in self.tasks.values():
             for name, topic in self._inputs.items():
-                behind = self._behind(TopicPartition(name, task.partition))
-                task.lanes.lanes[topic].is_at_end = behind == 0
+                tp = TopicPartition(name, task.partition)
+                task.lanes.lanes[topic].is_at_end = self._behind(tp) == 0
+                task.lanes.lanes[topic].position = self._position(tp)
 
     def _behind(self, tp: TopicPartition) -> int | None:
         """Return the records between the fetched position and the end, as of the last fetch; None while unknown."""
+        position, state = self._position(tp), self._fetched(tp)
+        if position is None or state.lso is None or state.lso < 0:
+            return None
+        return max(0, int(state.lso) - position)
+
+    def _position(self, tp: TopicPartition) -> int | None:
+        """Return the offset up to which records were fetched, markers included; None while unknown."""
+        state = self._fetched(tp)
+        return int(state.position) if state is not None and state.has_valid_position else None
+
+    def _fetched(self, tp: TopicPartition) -> Any:  # noqa: ANN401 - aiokafka ships no types
         assert self._consumer is not None, "asked before the consumer started"
         assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001 - position() is a coroutine
-        if assignment is None or tp not in assignment.tps:
-            return None
-        state = assignment.state_value(tp)
-        end = state.lso
-        if not state.has_valid_position or end is None or end < 0:
-            return None
-        return max(0, int(end) - int(state.position))
+        return assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
 
     def _lags(self) -> dict[Topic, int]:
         lags = dict.fromkeys(INPUTS, 0)

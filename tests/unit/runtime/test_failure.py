@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from adaptive_stream.runtime import failure
-from adaptive_stream.runtime.failure import Disposition, Fatal, Fenced, RestoreFailed, TaskFailure, TransactionFailed
+from adaptive_stream.runtime.failure import (
+    Disposition,
+    Fatal,
+    Fenced,
+    OutOfRange,
+    RestoreFailed,
+    TaskFailure,
+    TransactionFailed,
+)
 
 
 def leaves(kind: type[TaskFailure]) -> list[type[TaskFailure]]:
@@ -16,6 +24,7 @@ def test_every_leaf_of_the_tree_says_what_to_do() -> None:
         Fenced: Disposition.REJOIN,
         TransactionFailed: Disposition.RESTORE,
         RestoreFailed: Disposition.RESTORE,
+        OutOfRange: Disposition.RESTORE,
         Fatal: Disposition.EXIT,
     }
 

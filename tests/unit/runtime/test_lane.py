@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.runtime.lane import Lanes, order
+from adaptive_stream.runtime.lane import HEADER_BYTES, RECORD_BYTES, Lanes, order
 from tests.unit.runtime.records import record
 
 LIMITS_MS = (10, 10_000)
@@ -135,9 +135,10 @@ def test_records_fetched_bit_by_bit_give_the_order_of_one_batch(portion: int) ->
 def test_bytes_are_counted_in_and_out() -> None:
     lanes = lanes_of()
     lanes.lanes[P].extend([record(0, value=b"x" * 100), record(1, value=None)])
-    assert lanes.size_bytes == 100 + 2 * 64
+    own = RECORD_BYTES + len(b"m0")
+    assert lanes.size_bytes == 100 + 2 * own
     lanes.lanes[P].take(1)
-    assert (lanes.size_bytes, lanes.count) == (64, 1)
+    assert (lanes.size_bytes, lanes.count) == (own, 1)
     lanes.clear()
     assert (lanes.size_bytes, lanes.count) == (0, 0)
 
