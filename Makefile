@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit schemas integration clean
+.PHONY: help demo test check lint types imports unit schemas integration bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,8 +30,8 @@ test: check integration ## set up and pass every test, those on a real Kafka inc
 check: lint types imports schemas unit ## everything that needs no Kafka, in under a minute
 
 lint: $(VENV)/.test
-	$(BIN)/ruff format --check adaptive_stream tests
-	$(BIN)/ruff check adaptive_stream tests
+	$(BIN)/ruff format --check adaptive_stream tests benchmarks
+	$(BIN)/ruff check adaptive_stream tests benchmarks
 
 types: $(VENV)/.test
 	$(BIN)/mypy
@@ -43,10 +43,21 @@ schemas: $(VENV)/.test
 	$(BIN)/adaptive-stream schemas check
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -m 'not integration and not statistical' --doctest-modules adaptive_stream tests
+	$(BIN)/python -m pytest -m 'not integration and not statistical and not chaos' --doctest-modules adaptive_stream tests
 
 integration: $(VENV)/.test ## the tests on a real Kafka
 	$(BIN)/python -m pytest -m integration tests/integration
+
+$(VENV)/.peer: | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/peer
+	$(VENV)/peer/bin/python -m pip install --quiet --disable-pip-version-check quixstreams==3.28.1 river==0.26.1
+	@touch $@
+
+bench: $(VENV)/.test $(VENV)/.peer ## measure, beside others, in one run; ONLY="speed models processes latency commit restore takeover"
+	ADAPTIVE_STREAM_BENCH_PEER=$(VENV)/peer/bin/python $(BIN)/python -m benchmarks $(ONLY)
+
+chaos: $(VENV)/.test ## kill -9, SIGSTOP, broker loss against a ledger
+	$(BIN)/python -m pytest -m chaos tests/chaos
 
 clean: ## remove the environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

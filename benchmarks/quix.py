@@ -1,7 +1,7 @@
 """The same job in Quix Streams and River: join in its state, accuracy, ADWIN on the error, exactly-once.
 
-Run by an interpreter that has both (``make bench`` makes one): ``quix.py BOOTSTRAP PREFIX GROUP FOLDER``. Works until it
-is stopped. Imports nothing of the product.
+Run by an interpreter that has both (``make bench`` makes one): ``quix.py BOOTSTRAP PREFIX GROUP FOLDER``. Works until
+it is stopped. Imports nothing of the product.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Report:
         self.figures.append(Figure(name=name, value=value, unit=unit, goal=goal, met=met))
         sign = "<=" if is_most else ">="
         verdict = "" if goal is None else f"{sign} {goal:g}  {'met' if met else 'NOT met'}"
-        print(f"{name:38} {value:14,.4g} {unit:6} {verdict}", flush=True)  # noqa: T201 - the report
+        print(f"{name:38} {value:14,.4g} {unit:6} {verdict}", flush=True)
 
     def save(self) -> None:
         """Write the file."""

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import os
 import random
-import subprocess
 import sys
 import time
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import yaml
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -31,6 +30,7 @@ from adaptive_stream.embedded.child import start_child, stop_children
 from adaptive_stream.runtime import topics
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Sequence
 
 FEATURES = 20
@@ -60,9 +60,11 @@ class Stage:
 
     @property
     def prefix(self) -> str:
+        """Of the topics' names."""
         return f"{self.name}."
 
     def config(self, *settings: str, group: str = "") -> Config:
+        """Return the configuration of a worker, of another group perhaps."""
         features = ", ".join(f"{{name: f{number}}}" for number in range(FEATURES))
         return load(
             [],
@@ -132,6 +134,7 @@ class Stage:
 
 
 def prediction(number: int, models: int, dice: random.Random) -> Prediction:
+    """Return the prediction of this number."""
     return Prediction(
         prediction_id=f"prediction-{number:09d}",
         model_id=f"m{number % models}",
@@ -141,6 +144,7 @@ def prediction(number: int, models: int, dice: random.Random) -> Prediction:
 
 
 def correction(number: int, models: int, dice: random.Random) -> Correction:
+    """Return its correction."""
     return Correction(
         feedback_id=f"feedback-{number:09d}",
         prediction_id=f"prediction-{number:09d}",
@@ -150,6 +154,7 @@ def correction(number: int, models: int, dice: random.Random) -> Correction:
 
 
 def time_ms(number: int, rate_s: float) -> int:
+    """Return the time of the prediction of this number."""
     return START_MS + int(number / rate_s * 1000)
 
 
@@ -166,7 +171,7 @@ class Progress:
         self._group = group
         self._admin = AIOKafkaAdminClient(bootstrap_servers=stage.bootstrap)
 
-    async def __aenter__(self) -> Progress:
+    async def __aenter__(self) -> Self:
         await self._admin.start()
         return self
 

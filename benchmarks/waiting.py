@@ -16,7 +16,7 @@ from adaptive_stream.client import Publisher
 from adaptive_stream.contracts.events import Action, Control
 from adaptive_stream.contracts.topics import Topic
 from benchmarks.speed import worker_rate
-from benchmarks.stage import LIMIT_S, START_MS, Progress, Stage, metric, peak_bytes, stopped, time_ms
+from benchmarks.stage import LIMIT_S, START_MS, Progress, Stage, metric, peak_bytes, stopped
 
 if TYPE_CHECKING:
     import subprocess

@@ -138,6 +138,7 @@ class Join:
             "entities_uncounted": 0,
             "duplicate_predictions": 0,
             "recorrected": 0,
+            "waiting_lost": 0,
         }
 
     @property

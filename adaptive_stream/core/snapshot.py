@@ -96,8 +96,8 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Wait
     join.next_early = saved.next_early
     join.entities = {(row, entity): count for row, entity, count in saved.entities}
     join.entity_window = saved.entity_window
-    join.dropped = dict(saved.join_dropped)
-    fleet.dropped = dict(saved.dropped)
+    join.dropped |= saved.join_dropped
+    fleet.dropped |= saved.dropped
     fleet.monitor.expired = saved.expired
     fleet.reindex()
     return Waiting(fleet, saved)
@@ -121,11 +121,7 @@ class Waiting:
         self._fleet.put_back(event, offset=offset, time_ms=time_ms)
 
     def finish(self) -> None:
-        """Mark those that were answered.
-
-        Raises:
-            ValueError: not all of them came, or they leave a hole; the caller chose to go on without the lost ones.
-        """
+        """Mark those that were answered, and count those that did not come: the caller chose to go on without them."""
         self._fleet.finish_put_back()
         join = self._fleet.join
         flags = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)
@@ -136,8 +132,15 @@ class Waiting:
         arrivals = np.cumsum(np.frombuffer(zlib.decompress(self._saved.arrivals), dtype="<i8"))
         join.col["arrival"][slots] = arrivals[lost:]
         # counted before the snapshot already
-        join.dropped, self._fleet.dropped = dict(self._saved.join_dropped), dict(self._saved.dropped)
-        if not lost:
+        join.dropped |= self._saved.join_dropped
+        self._fleet.dropped |= self._saved.dropped
+        if lost:
+            join.dropped["waiting_lost"] += lost
+            models = self._fleet.models
+            waiting = join.col["row"][slots][join.col["flags"][slots] == 0]
+            models.col["waiting"][: models.count] = np.bincount(waiting, minlength=models.count)
+            models.touch(np.arange(models.count))
+        else:
             assert (join.head, join.tail) == self._saved.ring, "every waiting prediction came back"
 
 

@@ -35,6 +35,7 @@ FENCED = (
 HOPELESS = (
     kafka_errors.MessageSizeTooLargeError,
     kafka_errors.RecordTooLargeError,
+    kafka_errors.RecordListTooLargeError,
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.GroupAuthorizationFailedError,
     kafka_errors.TransactionalIdAuthorizationFailed,
@@ -102,23 +103,32 @@ class Session:
         if producer is None:
             raise TransactionFailed(f"{self._transactional_id}: no producer; it was discarded after a failure")
         await self._call("begin", producer.begin_transaction())
+        await self._produce(producer, self._pack(producer, writes))
+        if offsets:  # a replay of dead letters consumes nothing
+            await self._call("offsets", producer.send_offsets_to_transaction(dict(offsets), group))
+        await self._call("commit", producer.commit_transaction())
+
+    async def _produce(self, producer: AIOKafkaProducer, packed: Mapping[tuple[str, int], Sequence[Any]]) -> None:
         futures: list[asyncio.Future[Any]] = []
+        topics: list[str] = []  # of each future: the client's errors do not name it
         try:
-            for (topic, partition), batches in self._pack(producer, writes).items():
+            for (topic, partition), batches in packed.items():
                 for batch in batches:
+                    topics.append(topic)
                     future = await self._call("produce", producer.send_batch(batch, topic, partition=partition))
                     future.add_done_callback(_look)
                     futures.append(future)
+            if futures:
+                # commit_transaction() commits even if a produce inside has failed: look at every future first
+                await self._call("produce", asyncio.gather(*futures))
         except kafka_errors.IllegalOperation as error:
             # "not in transaction": an earlier batch has failed meanwhile, and its future says how: fenced, for example
             await self._call("produce", asyncio.gather(*futures))
             raise TransactionFailed(f"{self._transactional_id}: produce: {error!r}") from error
-        if futures:
-            # commit_transaction() commits even if a produce inside has failed: look at every future first
-            await self._call("produce", asyncio.gather(*futures))
-        if offsets:  # a replay of dead letters consumes nothing
-            await self._call("offsets", producer.send_offsets_to_transaction(dict(offsets), group))
-        await self._call("commit", producer.commit_transaction())
+        except Fatal as fatal:
+            failed = {topic for topic, future in zip(topics, futures, strict=False) if _has_failed(future)}
+            named = ", ".join(sorted(failed or {topics[-1]}))
+            raise Fatal(f"{named}: {fatal}", exit_code=fatal.exit_code) from fatal
 
     async def discard(self) -> None:
         """Throw the producer away, within a bound, whatever state it is in. What it had open times out or is fenced."""
@@ -166,6 +176,10 @@ class Session:
             raise Fatal(f"{place}: {error!r}; waiting does not mend it, the broker must allow it first") from error
         except (kafka_errors.KafkaError, OSError) as error:
             raise TransactionFailed(f"{place}: {error!r}") from error
+
+
+def _has_failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is not None
 
 
 def _look(future: asyncio.Future[Any]) -> None:

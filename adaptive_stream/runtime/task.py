@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -135,7 +136,7 @@ class Task:
         self._idle = asyncio.Event()  # no batch is being stepped
         self._idle.set()
         self._failed = asyncio.Event()
-        self._first_at: float | None = None  # monotonic: when the oldest buffered record came
+        self._cut_at = -math.inf  # monotonic: when the last batch was cut; what comes after a pause goes at once
         self._held_since: float | None = None  # monotonic: since when the alignment in time holds the batch
         self._suspect: Suspect | None = None
         self._poison: list[Refused] = []
@@ -206,7 +207,7 @@ class Task:
         if self._suspect is not None and not self._follows(self._suspect.batch, memory):
             self._suspect = None  # a commit that was in flight failed too: the records come again by themselves
         self.lanes.clear()
-        self._first_at = self._held_since = None
+        self._held_since = None
         self._frozen_at = time.monotonic()
         self.memory = memory
         self.failure = None
@@ -246,7 +247,7 @@ class Task:
             return
         self.move(Move.SUSPEND)
         self.lanes.clear()
-        self._first_at = self._held_since = None
+        self._held_since = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._idle.wait()
@@ -280,8 +281,6 @@ class Task:
 
     def feed(self, topic: Topic, records: Sequence[ConsumerRecord]) -> None:
         """Take in what was fetched."""
-        if self._first_at is None:
-            self._first_at = time.monotonic()
         self.lanes.lanes[topic].extend(records)
 
     def next_batch(self) -> Batch | None:
@@ -290,11 +289,11 @@ class Task:
             return None
         if self._suspect is not None:
             return self._suspect.batch
-        if self._first_at is None:
+        if not self.lanes.count:
             return None
         now = time.monotonic()
         is_full = self.lanes.count >= self._config.batch.max_batch_records
-        if not is_full and now - self._first_at < self._config.batch.commit_interval_ms / 1000:
+        if not is_full and now - self._cut_at < self._config.batch.commit_interval_ms / 1000:
             return None
         cut_ms = time.time_ns() // 1_000_000
         limits_ms = self._stepper.limits_ms(cut_ms)
@@ -306,7 +305,7 @@ class Task:
             return None
         self._held_since = None
         batch = self.lanes.cut(counts, cut_ms=cut_ms, limits_ms=limits_ms)
-        self._first_at = now if self.lanes.count else None
+        self._cut_at = now
         return batch
 
     async def advance(self, batch: Batch) -> None:

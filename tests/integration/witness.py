@@ -1,7 +1,7 @@
 """A worker that kills itself with SIGKILL at a given place of its work; run as a script.
 
 ``witness.py PLACE DUMP CONFIG``. A place is ``what:side:count``: before or after the count-th time that something
-happens. On SIGUSR1 the state of all tasks is written to DUMP, and the process kills itself.
+happens; ``what:side:count:SIGSTOP`` sends itself another signal there. On SIGUSR1 the state of all tasks is written to DUMP, and the process kills itself.
 """
 
 # ruff: noqa: ANN401 - it wraps methods of the product, whatever they take
@@ -30,17 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-def die() -> None:
-    """End as by a power cut: nothing is flushed, closed or said."""
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(number: signal.Signals = signal.SIGKILL) -> None:
+    """End as by a power cut, or stand still: nothing is flushed, closed or said."""
+    os.kill(os.getpid(), number)
 
 
 class Place:
     """Where the process dies."""
 
     def __init__(self, text: str) -> None:
-        self.what, self.side, count = text.split(":")
+        self.what, self.side, count, *sent = text.split(":")
         self.left = int(count)
+        self.signal = signal.Signals[sent[0]] if sent else signal.SIGKILL
 
     def pass_by(self, what: str, side: str) -> None:
         """Note that the work is here."""
@@ -48,7 +49,7 @@ class Place:
             return
         self.left -= 1
         if self.left == 0:
-            die()
+            die(self.signal)
 
 
 def arm(place: Place) -> None:

@@ -165,3 +165,33 @@ def test_after_clearing_nothing_counts_as_at_its_end() -> None:
     lanes.clear()
     lanes.lanes[P].extend([record(0, 100)])
     assert taken(lanes) == {}
+
+
+def test_headers_and_keys_count_in_the_buffer() -> None:
+    lanes = lanes_of()
+    lanes.lanes[P].extend([record(0, value=None, key=None, headers=[("h", b"x" * 1000), ("empty", None)])])
+    assert lanes.size_bytes == RECORD_BYTES + 2 * HEADER_BYTES + len("h") + 1000 + len("empty")
+    assert not lanes.has_room(P)
+
+
+# -- what lies between the records -------------------------------------------------------------------------------
+
+
+def test_the_offsets_of_one_batch_begin_where_those_of_the_one_before_end() -> None:
+    lanes = lanes_of()
+    lanes.begin({P: 5})
+    # markers of transactions at 5, 8 and 12, the last one fetched without a record behind it
+    lanes.lanes[P].extend([record(offset, 100) for offset in (6, 7, 9, 10, 11)])
+    lanes.lanes[P].position = 13
+    spans = [lanes.cut({P: count}, cut_ms=1, limits_ms=LIMITS_MS).ranges[P] for count in (2, 3)]
+    assert spans == [(5, 9), (9, 13)]
+    lanes.lanes[P].extend([record(13, 100)])
+    assert lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS).ranges[P] == (13, 14)
+
+
+def test_an_input_without_records_stands_for_no_offsets_whatever_was_passed() -> None:
+    lanes = lanes_of()
+    lanes.begin({P: 5, F: 0})
+    lanes.lanes[P].position = 9
+    lanes.lanes[F].extend([record(0, 100)])
+    assert lanes.cut({F: 1}, cut_ms=1, limits_ms=LIMITS_MS).ranges == {F: (0, 1)}
