@@ -50,7 +50,7 @@ Label = bool | float | Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS
 Evidence = Annotated[dict[str, Any], Meta(max_length=MAX_VALUES)]
 
 
-class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What every event of the contract has in common: nothing but being one."""
 
 

@@ -103,18 +103,42 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Wait
     return Waiting(fleet, saved)
 
 
+class Marks:
+    """The offsets of the predictions that wait in one fleet."""
+
+    def __init__(self, saved: Head) -> None:
+        self._first = saved.first_offset
+        self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8))
+
+    def __contains__(self, offset: int) -> bool:
+        place = offset - self._first
+        return self._first >= 0 and 0 <= place < len(self._bits) and bool(self._bits[place])
+
+
+class _Heads(msgspec.Struct):
+    fleets: dict[str, Head]
+
+
+def marks(head: bytes) -> list[Marks]:
+    """Return the marks of every fleet, from the head that ``Fleets.freeze`` made: nothing else need be read again.
+
+    Raises:
+        msgspec.DecodeError: the bytes are not of this format.
+    """
+    return [Marks(saved) for saved in msgspec.msgpack.decode(head, type=_Heads).fleets.values()]
+
+
 class Waiting:
     """The way back of the waiting predictions: those whose bit is set are taken in again."""
 
     def __init__(self, fleet: Fleet, saved: Head) -> None:
         self._fleet = fleet
         self._saved = saved
-        self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8))
+        self._marks = Marks(saved)
 
     def wants(self, offset: int) -> bool:
         """Say whether the prediction at this offset waits in this fleet."""
-        place = offset - self._saved.first_offset
-        return self._saved.first_offset >= 0 and 0 <= place < len(self._bits) and bool(self._bits[place])
+        return offset in self._marks
 
     def take(self, event: Prediction, *, offset: int, time_ms: int) -> None:
         """Put one back."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from adaptive_stream.runtime.worker import Worker
 
 T = TypeVar("T")
+MAX_CONNECTIONS = 256  # further ones are answered with 503; each takes a file descriptor that Kafka may need
 ANSWER_S = 5.0  # how long a request waits for the loop; a step may take seconds in the worst case
 
 
@@ -76,7 +77,13 @@ class Server:
             Route("/status/{model_id:path}", self._model),
             Route("/metrics", self._metrics),
         ]
-        config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            Starlette(routes=routes),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            limit_concurrency=MAX_CONNECTIONS,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="http", daemon=True)
         self._thread.start()

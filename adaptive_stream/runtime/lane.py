@@ -55,7 +55,8 @@ class Lane:
         aborted or a compacted record) belongs to a batch, too, so that nobody misses it when retention has taken it.
         """
         taken, self.records = self.records[:count], self.records[count:]
-        self.size_bytes -= _size_bytes(taken)
+        is_less_left = len(self.records) < len(taken)  # count the smaller part
+        self.size_bytes = _size_bytes(self.records) if is_less_left else self.size_bytes - _size_bytes(taken)
         first = taken[0].offset if self.first is None else self.first
         end = self.records[0].offset if self.records else max(taken[-1].offset + 1, self.position or 0)
         self.first = end

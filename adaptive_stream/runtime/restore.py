@@ -18,6 +18,7 @@ from aiokafka import errors as kafka_errors
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Prediction
 from adaptive_stream.contracts.topics import INPUTS, Topic
+from adaptive_stream.core import snapshot
 from adaptive_stream.core.fleets import Fleets
 from adaptive_stream.runtime import journal
 from adaptive_stream.runtime.connection import connection
@@ -327,8 +328,10 @@ class Restore:
                 )
                 first = min(beginnings[Topic.PREDICTIONS], end)
             reader.seek({Topic.PREDICTIONS: first})
+            marks = snapshot.marks(found.pages["head"])
             async for run in reader.until(Topic.PREDICTIONS, end):
-                waiting.extend((record.offset, record.timestamp, record) for record in run)
+                # one that waits for long in one family must not make those of the others be held
+                waiting.extend((r.offset, r.timestamp, r) for r in run if any(r.offset in mark for mark in marks))
                 self._on_remaining(end - run[-1].offset)
         pages = dict(found.pages)
         head = pages.pop("head")

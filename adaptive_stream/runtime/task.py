@@ -334,6 +334,7 @@ class Task:
 
     def _suspected(self, poison: Poison) -> None:
         culprit = poison.culprit
+        self._telemetry.step_failures.inc()
         self._log.error("step_failed", first=poison.first, stop=poison.stop, exc_info=poison.__cause__)
         if culprit is None:
             self._suspect = Suspect(poison.batch, (poison.first, poison.stop))

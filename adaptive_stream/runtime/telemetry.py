@@ -53,6 +53,9 @@ class Telemetry:
         self.failures = Counter(
             prefix + "task_failures", "Failures of tasks, by disposition", ["disposition"], registry=registry
         )
+        self.step_failures = Counter(
+            prefix + "step_failures", "Steps that raised; their record is searched for", registry=registry
+        )
         self.history_lost = Counter(
             prefix + "history_lost", "Times that a task went on without what it needed", ["topic"], registry=registry
         )

@@ -1,7 +1,8 @@
 """A worker that kills itself with SIGKILL at a given place of its work; run as a script.
 
 ``witness.py PLACE DUMP CONFIG``. A place is ``what:side:count``: before or after the count-th time that something
-happens; ``what:side:count:SIGSTOP`` sends itself another signal there. On SIGUSR1 the state of all tasks is written to DUMP, and the process kills itself.
+happens; ``what:side:count:SIGSTOP`` stands still there. On SIGUSR1 the state of all tasks is written to DUMP, and the
+process kills itself.
 """
 
 # ruff: noqa: ANN401 - it wraps methods of the product, whatever they take
