@@ -84,7 +84,11 @@ class Rows:
 
     def touch(self, rows: NDArray[np.int64] | Sequence[int]) -> None:
         """Mark rows as changed."""
-        self._dirty.update(np.unique(np.asarray(rows, dtype=np.int64) // self._page_rows).tolist())
+        pages = np.asarray(rows, dtype=np.int64) // self._page_rows
+        if len(pages) and pages.min() == pages.max():  # nearly always: a worker's models share few pages
+            self._dirty.add(int(pages[0]))
+        else:
+            self._dirty.update(np.unique(pages).tolist())
 
     def touch_page(self, page: int) -> None:
         """Mark one page as changed."""
