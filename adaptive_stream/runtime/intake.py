@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from aiokafka.partitioner import murmur2
 
 from adaptive_stream.contracts.errors import ErrorCode, Reject
+from adaptive_stream.contracts.events import MAX_ID_CHARS
 from adaptive_stream.core.slice import Slice
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.topics import Topic
 
 MOVED_HEADER = "as_repartitioned"  # marks a record that was re-published once, so that there is no second round
+MAX_KEY_BYTES = 4 * MAX_ID_CHARS  # in UTF-8
 MAX_KNOWN_KEYS = 200_000  # a cache: about 20 MB; emptied when full, then filled again
 
 
@@ -157,6 +159,8 @@ class Intake:
         """Return the model id of a key seen for the first time; None when it belongs to another partition."""
         if not record.key:
             raise Reject(ErrorCode.MISSING_KEY, "the record has no key; the key must be the model_id")
+        if len(record.key) > MAX_KEY_BYTES:
+            raise Reject(ErrorCode.KEY_MISMATCH, "the record's key is longer than a model_id can be")
         try:
             model_id: str = record.key.decode()
         except UnicodeDecodeError as error:

@@ -23,7 +23,8 @@ PAGE_PREFIX = b"page/"
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One batch: which records, in which order, by which build.
 
-    ``ranges`` maps an input to its first and next offset; ``skipped`` names the offsets on which the step failed.
+    ``ranges`` maps an input to its first and next offset; ``skipped`` names the offsets on which the step failed;
+    ``passed`` is where an input goes on when nothing but markers of transactions lies behind what was stepped.
     """
 
     batch: int
@@ -31,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     ranges: dict[str, tuple[int, int]]
     version: str
     skipped: dict[str, list[int]] = {}
+    passed: dict[str, int] = {}
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 

@@ -52,14 +52,13 @@ class Lane:
         """Remove and return the first ``count`` records, one at least, and the offsets that they stand for.
 
         The offsets of one batch begin where those of the one before end: what lies between two records (a marker, an
-        aborted or a compacted record) belongs to a batch, too, so that nobody misses it when retention has taken it.
+        aborted or a compacted record) belongs to the batch of the record behind it.
         """
         taken, self.records = self.records[:count], self.records[count:]
         is_less_left = len(self.records) < len(taken)  # count the smaller part
         self.size_bytes = _size_bytes(self.records) if is_less_left else self.size_bytes - _size_bytes(taken)
         first = taken[0].offset if self.first is None else self.first
-        end = self.records[0].offset if self.records else max(taken[-1].offset + 1, self.position or 0)
-        self.first = end
+        self.first = end = taken[-1].offset + 1
         return taken, (first, end)
 
 
@@ -145,6 +144,14 @@ class Lanes:
         """Note the offsets from which the empty lanes will be filled."""
         for topic, offset in positions.items():
             self.lanes[topic].first = self.lanes[topic].position = offset
+
+    def passed(self) -> dict[Topic, int]:
+        """Return how far the inputs hold nothing more behind what was taken, where that is further: markers."""
+        return {
+            topic: lane.position
+            for topic, lane in self.lanes.items()
+            if not lane.records and lane.position is not None and lane.first is not None and lane.position > lane.first
+        }
 
     def takeable(self, *, limits_ms: tuple[int, int], is_patient: bool) -> dict[Topic, int]:
         """Count, for each input, the records that the next batch may take.

@@ -60,6 +60,7 @@ class Found:
     pages: dict[str, bytes]
     entries: list[journal.Entry]
     skipped: set[tuple[str, int]]
+    passed: dict[str, int]  # of the newest entry
 
 
 class Reader:
@@ -249,7 +250,7 @@ class Restore:
             )
             await self._replay(memory, found.entries, reader, beginnings)
         self._agree(memory, committed)
-        self._skip_lost(memory, beginnings)
+        self._skip_lost(memory, found.passed, beginnings)
         return memory
 
     async def _find(self) -> Found:
@@ -262,8 +263,11 @@ class Restore:
             async for run in reader.until(Topic.STATE, end):
                 for record in run:
                     newest[record.key] = record.value
+                    if record.value is None:  # a tombstone: somebody deletes the state by hand
+                        del newest[record.key]
         entries = [journal.decode_entry(v) for k, v in newest.items() if k.startswith(journal.JOURNAL_PREFIX)]
         skipped = {(topic, offset) for e in entries for topic, offsets in e.skipped.items() for offset in offsets}
+        passed = max(entries, key=lambda e: e.batch).passed if entries else {}
         checkpoint = None
         if journal.CHECKPOINT_KEY in newest:
             checkpoint = journal.decode_checkpoint(newest[journal.CHECKPOINT_KEY])
@@ -276,7 +280,7 @@ class Restore:
                 " Delete this partition's state and committed offsets to start over, or restore the topic from a backup"
             )
         pages = dict(self._pages(checkpoint, newest)) if checkpoint else {}
-        return Found(checkpoint, pages, entries, skipped)
+        return Found(checkpoint, pages, entries, skipped, passed)
 
     def _pages(self, checkpoint: journal.Checkpoint, newest: Mapping[bytes, bytes]) -> Iterator[tuple[str, bytes]]:
         for page, (slot, count, crc) in checkpoint.directory.items():
@@ -395,15 +399,16 @@ class Restore:
                 + ". Somebody reset the group's offsets. Set them back, or set state.on_offset_mismatch: trust_journal"
             )
 
-    def _skip_lost(self, memory: Memory, beginnings: Mapping[Topic, int]) -> None:
+    def _skip_lost(self, memory: Memory, passed: Mapping[str, int], beginnings: Mapping[Topic, int]) -> None:
         """Records that retention took before anybody read them: the worker was down, or behind, for too long."""
         for topic, position in memory.positions.items():
             if position < beginnings[topic]:
-                self._lose(
-                    topic,
-                    f"{topic} was read up to offset {position}, but the topic starts at {beginnings[topic]}",
-                    "go on from there",
-                )
+                if passed.get(str(topic), position) < beginnings[topic]:
+                    self._lose(
+                        topic,
+                        f"{topic} was read up to offset {position}, but the topic starts at {beginnings[topic]}",
+                        "go on from there",
+                    )
                 memory.positions[topic] = beginnings[topic]
 
     def _lose(self, topic: Topic, what: str, otherwise: str) -> None:

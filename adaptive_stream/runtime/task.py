@@ -383,6 +383,7 @@ class Task:
             ranges={str(topic): span for topic, span in batch.ranges.items()},
             version=self._version,
             skipped=skipped,
+            passed={str(topic): offset for topic, offset in self.lanes.passed().items()},
         )
         key = journal.entry_key(memory.batch, ring=self._config.state.journal_ring)
         writes.append(self._writer.state(key, journal.encode(entry), cut_ms=cut_ms))

@@ -116,7 +116,9 @@ class Worker:
             for loop in done - {stopped}:
                 loop.result()
         except (kafka_errors.KafkaError, OSError) as error:
-            self._fatal = Fatal(f"Kafka: {error!r}", exit_code=failure.EX_UNAVAILABLE)
+            is_forbidden = isinstance(error, kafka_errors.TopicAuthorizationFailedError)
+            code = failure.EX_CONFIG if is_forbidden else failure.EX_UNAVAILABLE
+            self._fatal = Fatal(f"Kafka: {error!r}", exit_code=code)
         finally:
             await self._leave(loops)
             server.stop()

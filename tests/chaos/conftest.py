@@ -1,4 +1,4 @@
-"""What the schedules share: their seed, a Kafka that may be killed, workers that are watched."""
+"""What the schedules share: their seed, a Kafka that may be killed, and a stream each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,83 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from adaptive_stream.embedded import EmbeddedKafka
+from tests.chaos.ledger import Ledger
+from tests.chaos.siege import SETTINGS, Siege
+from tests.integration.scene import FAMILY, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.integration.worker import WorkerProcess
+
+SEED = "CHAOS_SEED"
+LIMIT_S = 600  # one schedule takes a minute; a shared machine may take several
+PROPERTIES = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}  # Kafka's own default is 10 s
+WATCHED = (*FAMILY, "families.f.monitor.panes=3")  # half an hour: the stream's bad third comes and goes
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.chaos)
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> int:
+    """The seed of the stream and of the schedule: another one each time, or the environment's."""
+    found = int(os.environ.get(SEED) or secrets.randbelow(2**31))
+    with capsys.disabled():
+        sys.stdout.write(f"\n{request.node.name}: {SEED}={found}\n")
+    return found
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka(properties=PROPERTIES) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(cluster: EmbeddedKafka) -> Iterator[EmbeddedKafka]:
+    """One broker that a schedule may kill; it runs again for the next one."""
+    yield cluster
+    if not cluster.pids:
+        cluster.restart(1)
+
+
+@pytest.fixture(scope="session")
+def replicated() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka(brokers=3, properties=PROPERTIES) as brokers:
+        yield brokers
+
+
+@pytest.fixture
+def three_brokers(replicated: EmbeddedKafka) -> Iterator[EmbeddedKafka]:
+    """Three brokers of which a schedule may kill some; all run again for the next one."""
+    yield replicated
+    for node in {1, 2, 3} - replicated.pids.keys():
+        replicated.restart(node)
+
+
+@pytest.fixture
+def lay_siege(
+    names: str, seed: int, request: pytest.FixtureRequest, start_worker: Callable[..., WorkerProcess]
+) -> Callable[..., Siege]:
+    """Make a schedule's own stream on a cluster, with further settings."""
+
+    def lay(brokers: EmbeddedKafka, *settings: str) -> Siege:
+        return Siege(
+            scene=Scene(bootstrap=brokers.bootstrap, name=names, settings=(*SETTINGS, *settings), family=WATCHED),
+            ledger=Ledger(seed),
+            dice=np.random.default_rng([seed, 1]),
+            launch=start_worker,
+            name=request.node.name,
+        )
+
+    return lay

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -177,7 +176,7 @@ class App:
 
     async def reached(self, share: float) -> None:
         """Wait until the group has committed this share of the stream."""
-        wanted = share * len(self.ledger.records)
+        wanted = float(share) * len(self.ledger.records)
         await until(lambda: self.done >= wanted, what=f"{share:.0%} is committed, {self.done} are", limit_s=240)
 
     async def moved(self, records: int = 1) -> None:
@@ -314,9 +313,7 @@ async def audit(scene: Scene, ledger: Ledger, states: dict[int, bytes]) -> None:
 
 def check_effects(found: dict[Topic, list[ConsumerRecord]], ledger: Ledger) -> None:
     """Check what the ledger knows by itself: orders, dead letters, counts."""
-    answered = Counter(
-        order_ for r in found[Topic.ADAPTATIONS] for order_ in msgspec.json.decode(r.value)["caused_by"]
-    )
+    answered = Counter(order_ for r in found[Topic.ADAPTATIONS] for order_ in msgspec.json.decode(r.value)["caused_by"])
     assert answered == Counter(ledger.orders), "each order is answered once"
     letters = Counter((r.value, dict(r.headers)["as_error_code"].decode()) for r in found[Topic.DEAD_LETTERS])
     assert letters == Counter(ledger.letters.items()), "each bad record is in the dead letters once"
@@ -341,22 +338,3 @@ def check_effects(found: dict[Topic, list[ConsumerRecord]], ledger: Ledger) -> N
         assert not any(others.values()), (model, others)
     states = Counter(msgspec.json.decode(r.value)["status"] for r in found[Topic.ALERTS])
     assert states["firing"] > 0 < states["resolved"], "the stream has alerts that come and go"
-
-
-def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used so far."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123 - a pseudo file
-        fields = file.read().rpartition(")")[2].split()
-    ticks_per_s = 100  # USER_HZ, the same on every Linux
-    return (int(fields[11]) + int(fields[12])) / ticks_per_s
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process stands still after SIGSTOP."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123 - a pseudo file
-        return file.read().rpartition(")")[2].split()[0] == "T"
-
-
-def deadline(seconds: float) -> float:
-    """Return the point of the monotonic clock so many seconds ahead."""
-    return time.monotonic() + seconds

@@ -209,16 +209,51 @@ async def test_a_topic_that_lost_its_end_is_refused_whatever_the_policy(kafka: s
     await scene.publish(predictions(0, EVENTS))
     async with working(scene.config()):
         await scene.drained()
-    async with admin(scene) as client:
-        await client.delete_topics([f"{scene.prefix}predictions"])
-
-        async def is_gone() -> bool:
-            return f"{scene.prefix}predictions" not in await client.list_topics()
-
-        await until(is_gone, what="the topic is deleted")
+    await gone(scene, Topic.PREDICTIONS)
     await scene.open()
     await scene.publish(predictions(0, 3))
     assert "predictions-0 ends at offset 3, but was read up to 10: it was cut" in await refusal(scene.config())
+
+
+async def test_offsets_that_expired_are_known_from_the_journal(kafka: str, names: str) -> None:
+    scene = Scene(bootstrap=kafka, name=names, settings=JOURNAL_ALONE)
+    await scene.open()
+    await scene.publish([*predictions(0, EVENTS), *corrections(0, EVENTS)])
+    async with working(scene.config()) as worker:
+        await scene.drained()
+        state = dump(worker)
+    # a group without offsets finds the state of one whose offsets the broker has forgotten
+    async with working(scene.config(f"kafka.group={names}-forgotten")) as worker:
+        assert dump(worker) == state
+        assert lost(worker, Topic.STATE) == 0
+
+
+async def gone(scene: Scene, topic: Topic) -> None:
+    """Delete a topic and wait until nobody sees it any more."""
+    name = scene.prefix + topic.value
+    async with admin(scene) as client:
+        await client.delete_topics([name])
+
+        async def is_gone() -> bool:
+            return name not in await client.list_topics()
+
+        await until(is_gone, what="the topic is deleted")
+
+
+async def test_without_state_and_offsets_a_worker_starts_over_with_all_that_the_inputs_hold(
+    kafka: str, names: str
+) -> None:
+    scene = Scene(bootstrap=kafka, name=names, settings=JOURNAL_ALONE)
+    await scene.open()
+    await scene.publish([*predictions(0, EVENTS), *corrections(0, EVENTS)])
+    async with working(scene.config()) as worker:
+        await scene.drained()
+        state = dump(worker)
+    await gone(scene, Topic.STATE)
+    await scene.open()
+    async with working(scene.config(f"kafka.group={names}-anew")) as worker:
+        await until(lambda: counters(worker).get("joined") == EVENTS, what="everything is stepped again")
+        assert dump(worker) == state
 
 
 # -- offsets that hold no record ---------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def test_good_records_become_events_with_their_places_beside_them() -> None:
         (record(1, key=None), ErrorCode.MISSING_KEY),
         (record(1, key=b""), ErrorCode.MISSING_KEY),
         (record(1, key=b"\xff"), ErrorCode.MISSING_KEY),
+        (record(1, key=b"k" * 1025), ErrorCode.KEY_MISMATCH),
         (prediction(1, START_MS - 11), ErrorCode.ABSURD_TIME),
         (prediction(1, START_MS + 11), ErrorCode.ABSURD_TIME),
         (record(1, -1), ErrorCode.ABSURD_TIME),

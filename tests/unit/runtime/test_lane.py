@@ -180,13 +180,21 @@ def test_headers_and_keys_count_in_the_buffer() -> None:
 def test_the_offsets_of_one_batch_begin_where_those_of_the_one_before_end() -> None:
     lanes = lanes_of()
     lanes.begin({P: 5})
-    # markers of transactions at 5, 8 and 12, the last one fetched without a record behind it
-    lanes.lanes[P].extend([record(offset, 100) for offset in (6, 7, 9, 10, 11)])
-    lanes.lanes[P].position = 13
-    spans = [lanes.cut({P: count}, cut_ms=1, limits_ms=LIMITS_MS).ranges[P] for count in (2, 3)]
-    assert spans == [(5, 9), (9, 13)]
-    lanes.lanes[P].extend([record(13, 100)])
-    assert lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS).ranges[P] == (13, 14)
+    # markers of transactions at 5, 8 and 12
+    lanes.lanes[P].extend([record(offset, 100) for offset in (6, 7, 9, 10, 11, 13)])
+    spans = [lanes.cut({P: count}, cut_ms=1, limits_ms=LIMITS_MS).ranges[P] for count in (2, 3, 1)]
+    assert spans == [(5, 8), (8, 12), (12, 14)]
+
+
+def test_a_marker_behind_the_last_record_is_passed_only_when_nothing_before_it_is_left() -> None:
+    lanes = lanes_of()
+    lanes.begin({P: 5, F: 0})
+    lanes.lanes[P].extend([record(5, 100), record(6, 100)])
+    lanes.lanes[P].position = 8
+    lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS)
+    assert lanes.passed() == {}
+    lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS)
+    assert lanes.passed() == {P: 8}
 
 
 def test_an_input_without_records_stands_for_no_offsets_whatever_was_passed() -> None:
