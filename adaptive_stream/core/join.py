@@ -181,11 +181,8 @@ class Join:
         """
         leaving = self.overflow(len(new))
         self.index.update(new)
-        keys, start = list(new), self.tail % self._size
-        to_end = self._size - start
-        self.keys[start : start + len(keys)] = keys[:to_end]
-        self.keys[: len(keys[to_end:])] = keys[to_end:]
-        self.tail += len(keys)
+        _put(self.keys, self.tail, list(new))
+        self.tail += len(new)
         self.dropped["ring_evicted"] += leaving
         return self._leave(leaving) if leaving else []
 
@@ -308,6 +305,15 @@ class Join:
             sequences = np.arange(self.head, self.tail)
             for name, array in columns.items():
                 array[sequences % size] = self.col[name][sequences % self._size]
-            for sequence in sequences.tolist():
-                keys[sequence % size] = self.keys[sequence % self._size]
+            first = self.head % self._size
+            _put(keys, self.head, (self.keys[first:] + self.keys[:first])[: len(sequences)])
         self.col, self.keys, self._size = columns, keys, size
+
+
+def _put(ring: list[Key | None], first: int, keys: list[Key | None] | list[Key]) -> None:
+    """Put keys into a ring from a sequence number on; there are at most as many as it has places."""
+    start = first % len(ring)
+    to_end = len(ring) - start
+    ring[start : start + len(keys)] = keys[:to_end]
+    rest = keys[to_end:]
+    ring[: len(rest)] = rest

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 POLL_MS = 50  # how long one poll waits for records; a new task is polled at the latest after it
 IDLE_S = 0.01  # how long the stepping loop waits when no batch is due
+CANCEL_S = 1.0  # between two requests to a task to end; one takes effect at once unless it is lost
 GAUGES_S = 1.0  # how often the gauges are set
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -251,6 +252,8 @@ class Worker:
 
     def assign(self, assigned: Iterable[TopicPartition]) -> None:
         """Start, resume and close tasks. Returns at once: no heartbeat is sent while the group waits for this."""
+        if self._stopping.is_set():
+            return  # the tasks are closed, and one that starts behind their back would outlive the worker
         assert self._consumer is not None, "assigned before the consumer started"
         wanted = {tp.partition for tp in assigned}
         self._consumer.pause(*assigned)
@@ -295,9 +298,11 @@ class Worker:
 
     async def _close(self, partition: int) -> None:
         task, life = self.tasks.pop(partition), self._lives.pop(partition)
-        life.cancel()
+        while not life.done():  # a cancellation can be lost in the client, and in wait_for of Python 3.11: say it again
+            life.cancel()
+            await asyncio.wait([life], timeout=CANCEL_S)
         with contextlib.suppress(asyncio.CancelledError):
-            await life
+            life.result()
         await task.close()
         self.telemetry.drop_levels(partition)
 

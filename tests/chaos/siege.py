@@ -181,8 +181,7 @@ class Siege:
     def probes(self, worker: WorkerProcess, *, since: float = 0.0) -> set[str]:
         """Return everything that a worker's probes said from a mark on, as "livez readyz"."""
         said = self.said.get(self.workers.index(worker), [])
-        before = [what for at, what in said if at < since][-1:]
-        return {what.rsplit(" ", 1)[0] for what in [*before, *[what for at, what in said if at >= since]]}
+        return {what.rsplit(" ", 1)[0] for at, what in said if at >= since}
 
     async def _ask(self, worker: WorkerProcess, path: str) -> httpx.Response | None:
         port = next((line["port"] for line in worker.lines() if line.get("event") == "http_listening"), None)

@@ -90,7 +90,10 @@ async def test_workers_wait_quietly_for_a_broker_that_is_gone_for_long_and_catch
         assert all(cpu < CPU_SHARE * gone_s for cpu, _ in used), used
         assert all(count < LINES_PER_S * gone_s for _, count in used), used
         assert [worker.code for worker in crew] == [None, None], "no worker gave up"
-        assert all(said.startswith("200") for worker in crew for said in siege.probes(worker, since=since))
+        for worker in crew:  # a machine under load may let a probe wait too long, but the answer is never no
+            said = siege.probes(worker, since=since)
+            assert "200 503" in said, "alive, and not ready without its broker"
+            assert not any(answer.startswith("503") for answer in said), said
         await siege.share(*crew)
 
 
