@@ -25,17 +25,18 @@ SETTINGS = (
     "batch.max_batch_records=20",
     "batch.slice_records=15",
     "state.snapshot_interval_s=0.1",
+    "state.journal_ring=16",  # a snapshot falls due every eight batches at the latest, however fast the machine is
     "state.commit_bytes=20000",  # a snapshot takes two or three commits, and a run takes several snapshots
 )
 MODELS = 5
-PREDICTIONS = 600
+PREDICTIONS = 900
 # each kill finds the remains of those before it; a process does several batches before it dies
 PLACES = {
     "before-the-transaction": ("fence:after:2", "cut:after:5", "step:after:5"),
     "at-its-begin": ("begin:before:5", "begin:after:5", "produce:before:5"),
     "in-its-middle": ("produce:after:5", "offsets:before:5", "offsets:after:5"),
     "at-its-end": ("commit:before:5", "commit:after:5"),
-    "in-a-snapshot": ("chunks:before:4", "chunks:after:6", "checkpoint:before:4", "checkpoint:after:2"),
+    "in-a-snapshot": ("chunks:before:3", "chunks:after:3", "checkpoint:before:2", "checkpoint:after:1"),
     "in-a-restore": ("offsets:after:9", "replay:before:2", "step:after:3", "replay:after:3", "commit:before:4"),
 }
 
