@@ -104,6 +104,7 @@ class Siege:
 
     async def stop(self, worker: WorkerProcess) -> None:
         """Let a worker leave; it must say 0, inside its budget."""
+        await worker.said("worker_started")  # before it listens to signals, SIGTERM ends the interpreter as it does any
         self.mark(f"SIGTERM to {worker.log.stem}")
         began = time.monotonic()
         worker.send(signal.SIGTERM)
