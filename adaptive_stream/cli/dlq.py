@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaptive_stream.cli.run import AsJson, Files, Settings, reachable, unanswered
+from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from adaptive_stream.client.letters import Headers, Letter, LetterBox, Return, Selection
     from adaptive_stream.config import Config
@@ -79,7 +79,7 @@ def ls(
                     else:
                         heapq.heappush(newest, entry)
 
-    _run(tree, read())
+    answered(tree, read())
     if strange:
         typer.echo(f"{strange} records on the topic are no dead letters; somebody else wrote them", err=True)
     rows = [{**row, "is_replayed": place in replayed} for _, place, row in sorted(newest, key=lambda entry: entry[:2])]
@@ -120,7 +120,7 @@ def show(
                 async for other in _opened(box, {p: end if p == wanted.partition else 0 for p, end in ends.items()}):
                     is_replayed |= isinstance(other, Mark) and other.letter == wanted
 
-    _run(tree, read())
+    answered(tree, read())
     match found:
         case Letter() if raw:
             sys.stdout.buffer.write(found.value or b"")
@@ -163,7 +163,7 @@ def replay(
     sender = None if dry_run else Replay(tree)
     must_ask = not yes and sys.stdin.isatty()
     try:
-        _run(tree, _replay(tree, selection, plan, sender, limit=limit, must_ask=must_ask, as_json=as_json))
+        answered(tree, _replay(tree, selection, plan, sender, limit=limit, must_ask=must_ask, as_json=as_json))
     except Fenced as fenced:
         typer.echo(f"another replay has taken over; this one sent {_count(sender)} before", err=True)
         raise typer.Exit(1) from fenced
@@ -250,21 +250,6 @@ async def _opened(box: LetterBox, ends: Mapping[int, int]) -> AsyncIterator[Any]
 
     async for record in box.read(ends):
         yield read_record(record)
-
-
-def _run(tree: Config, work: Coroutine[Any, Any, None]) -> None:
-    import asyncio
-
-    from aiokafka.errors import KafkaError
-
-    from adaptive_stream.runtime.failure import Fatal
-
-    try:
-        asyncio.run(work)
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(130) from interrupt
-    except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
-        raise unanswered(tree, error) from error
 
 
 # -- replaying ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adaptive_stream.cli.run import AsJson, Files, Settings, reachable, reaching, unanswered
+from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable, reaching
 from adaptive_stream.contracts.topics import INPUTS, OUTPUTS, Topic
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from adaptive_stream.client import Subscriber
-    from adaptive_stream.config import Config
     from adaptive_stream.contracts.events import Estimate, ModelStatus, SeriesStatus
 
 READABLE = (*INPUTS, *OUTPUTS, Topic.DEAD_LETTERS)
@@ -66,7 +65,7 @@ def tail(
                     if _is_about(record, model):
                         typer.echo(_line(role, record, as_json=as_json))
 
-    _run(tree, read())
+    answered(tree, read())
 
 
 def status(
@@ -86,7 +85,7 @@ def status(
                     latest: Any = subscriber.decode(Topic.MODEL_STATUS, record)
                     found[latest.model_id] = latest
 
-    _run(tree, read())
+    answered(tree, read())
     if not found:
         what = "of any model" if model is None else f"of {model!r}"
         typer.echo(
@@ -127,19 +126,6 @@ async def _until_end(subscriber: Subscriber) -> AsyncIterator[ConsumerRecord]:
 
 def _is_about(record: ConsumerRecord, model: str | None) -> bool:
     return model is None or record.key == model.encode()
-
-
-def _run(tree: Config, reading: Any) -> None:  # noqa: ANN401 - any coroutine
-    from aiokafka.errors import KafkaError
-
-    from adaptive_stream.runtime.failure import Fatal
-
-    try:
-        asyncio.run(reading)
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(130) from interrupt
-    except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
-        raise unanswered(tree, error) from error
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ import os
 import sys
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
     from adaptive_stream.client import Subscriber
     from adaptive_stream.config import Config
@@ -80,6 +80,20 @@ def unanswered(tree: Config, error: Exception, more: str = "") -> typer.Exit:
         reason = fatal
     typer.echo(f"Kafka at {tree.kafka.bootstrap}: {reason or error or 'no answer'}{more}", err=True)
     return typer.Exit(reason.exit_code if reason is not None else 69)
+
+
+def answered(tree: Config, work: Coroutine[Any, Any, None]) -> None:
+    """Run what reads from the cluster; where that does not answer, leave with the reason and its code."""
+    from aiokafka.errors import KafkaError
+
+    from adaptive_stream.runtime.failure import Fatal
+
+    try:
+        asyncio.run(work)
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(130) from interrupt
+    except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
+        raise unanswered(tree, error) from error
 
 
 def register(app: typer.Typer) -> None:
