@@ -119,7 +119,7 @@ class Stage:
                 count += await publisher.send_many(
                     Topic.PREDICTIONS, ((prediction(n, models, dice), time_ms(n, rate_s)) for n in numbers)
                 )
-                known = [n - DELAY for n in numbers if n - DELAY >= 0 and n % round(1 / LABELLED) == 0]
+                known = [n - DELAY for n in numbers if n - DELAY >= 0 and is_labelled(n - DELAY, models)]
                 count += await publisher.send_many(
                     Topic.FEEDBACK, ((correction(n, models, dice), time_ms(n + DELAY, rate_s)) for n in known)
                 )
@@ -151,6 +151,12 @@ def correction(number: int, models: int, dice: random.Random) -> Correction:
         model_id=f"m{number % models}",
         label=float(dice.random() < 0.5),
     )
+
+
+def is_labelled(number: int, models: int) -> bool:
+    """Say whether the prediction of this number gets feedback; every model gets its share."""
+    every = round(1 / LABELLED)
+    return number % every == number // models % every
 
 
 def time_ms(number: int, rate_s: float) -> int:

@@ -6,6 +6,8 @@ client and the readers of the outputs.
 
 from __future__ import annotations
 
+import operator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +35,7 @@ from adaptive_stream.contracts.rule import check_input, check_output, check_time
 from adaptive_stream.contracts.topics import INPUTS, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 CARRIES: dict[Topic, Any] = {
     Topic.PREDICTIONS: Prediction,
@@ -114,9 +116,9 @@ class Codec:
         """
         if any(headers) or not self._are_plain(values):
             return [self.decode(*record) for record in zip(topics, values, headers, strict=True)]
-        quick = self._quick
         try:
-            events = [quick[topic](value) for topic, value in zip(topics, values, strict=True)]  # type: ignore[arg-type]
+            decoders = map(self._quick.__getitem__, topics)
+            events = [decode(value) for decode, value in zip(decoders, values, strict=True)]  # type: ignore[arg-type]
         except DECODE_ERRORS as error:
             raise Reject(ErrorCode.INVALID_EVENT, "one of many records is refused") from error
         for event in events:
@@ -128,12 +130,10 @@ class Codec:
 
     def _are_plain(self, values: Sequence[bytes | None]) -> bool:
         """Say whether all bodies are small, flat and ASCII: what the decoder alone can judge."""
-        return (
-            all(values)
-            and max(map(len, values)) <= self._max_record_bytes  # type: ignore[arg-type]  # none is None
-            and all(map(bytes.isascii, values))  # type: ignore[arg-type]
-            and max([value.count(b"[") + value.count(b"{") for value in values]) <= self._max_depth  # type: ignore[union-attr]
-        )
+        if not all(values) or max(map(len, values)) > self._max_record_bytes:  # type: ignore[arg-type]  # none is None
+            return False
+        brackets = map(operator.add, _counts(values, b"["), _counts(values, b"{"))
+        return max(brackets) <= self._max_depth and all(map(bytes.isascii, values))  # type: ignore[arg-type]
 
     def decode_output(
         self, topic: Topic, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()
@@ -225,3 +225,7 @@ class Codec:
         if not body.is_json and may_hold_non_finite(body.value):
             check_plain(event, path=body.path)
         return event
+
+
+def _counts(values: Sequence[bytes | None], part: bytes) -> Iterator[int]:
+    return map(bytes.count, values, repeat(part))  # type: ignore[arg-type]  # none is None; a map never enters bytecode

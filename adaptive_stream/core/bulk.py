@@ -6,7 +6,6 @@ bit. Where one of them does not hold nothing has changed, and the fleets go reco
 
 from __future__ import annotations
 
-import array
 import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 
 OCCURRED, FAILED = operator.attrgetter("occurred_at"), operator.attrgetter("failed")
+SERIES, ID = operator.attrgetter("model_id", "variant_id", "channel_id"), operator.attrgetter("prediction_id")
 
 
 @dataclass(slots=True)
@@ -80,30 +80,27 @@ def _part(fleet: Fleet, events: Sequence[InputEvent], places: list[int]) -> Part
     mine: list[Prediction] = [events[place] for place in places]  # type: ignore[misc]  # places of predictions
     if any(map(OCCURRED, mine)):
         return None
-    index = fleet.monitor.series.index
     try:
-        series = np.array([index[event.model_id, event.variant_id, event.channel_id] for event in mine])
+        series = np.array([*map(fleet.monitor.series.index.__getitem__, map(SERIES, mine))])
     except KeyError:
         return None  # a series is seen for the first time, or is folded into another
     rows = fleet.monitor.series.col["row"][series].astype(np.int64)
-    join, ids = fleet.join, [event.prediction_id for event in mine]
-    new = dict(zip(zip(rows.tolist(), ids, strict=True), range(join.tail, join.tail + len(ids)), strict=True))
-    if len(new) < len(ids) or not join.index.keys().isdisjoint(new):
+    join, count = fleet.join, len(mine)
+    new = dict(zip(zip(rows.tolist(), map(ID, mine), strict=True), range(join.tail, join.tail + count), strict=True))
+    if len(new) < count or not join.index.keys().isdisjoint(new):
         return None  # an id is there already
     if join.early_by_key and not join.early_by_key.keys().isdisjoint(new):
         return None  # feedback waits for one of them
-    inputs, features = fleet.inputs, array.array("d")
+    inputs = fleet.inputs
     try:
         if any(map(FAILED, mine)):
             outputs = np.array([np.nan if event.failed else inputs.output(event.output) for event in mine])
         else:
             outputs = inputs.outputs([event.output for event in mine])
-        if inputs.width:
-            inputs.extend([event.features for event in mine], features)
+        features = inputs.stack([event.features for event in mine]) if inputs.width else None
     except Reject:
         return None
-    values = np.frombuffer(features).reshape(len(mine), inputs.width) if inputs.width else None
-    return Part(places=places, new=new, series=series, rows=rows, outputs=outputs, features=values)
+    return Part(places=places, new=new, series=series, rows=rows, outputs=outputs, features=features)
 
 
 def _is_in_order(fleet: Fleet, part: Part, others: Sequence[tuple[int, InputEvent]]) -> bool:

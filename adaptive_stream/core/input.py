@@ -6,6 +6,10 @@ fleet for every record, and by whole arrays to score.
 
 from __future__ import annotations
 
+import array
+import contextlib
+import struct
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +17,6 @@ import numpy as np
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 
 if TYPE_CHECKING:
-    import array
-
     from numpy.typing import NDArray
 
     from adaptive_stream.config.tree import Family
@@ -73,17 +75,21 @@ class Inputs:
             ErrorCode.WRONG_DIMENSION, f"the family has {self.width} features, the event {count}", path="$.features"
         )
 
-    def extend(self, many: list[Features | None], target: array.array[float]) -> None:
-        """Append the values of many predictions; as ``append``, but after a refusal the target is of no use."""
-        width, quick, is_numeric = self.width, target.fromlist, self._is_numeric
+    def stack(self, many: list[Features | None]) -> NDArray[np.float64]:
+        """Return the values of many predictions, one row each; as ``append``, one by one.
+
+        Raises:
+            Reject: one of them is refused.
+        """
+        width = self.width
+        if self._is_numeric and set(map(type, many)) == {list} and set(map(len, many)) == {width}:  # type: ignore[arg-type]  # all are lists
+            with contextlib.suppress(struct.error):  # a value is missing, or is no number
+                packed = struct.pack(f"{len(many) * width}d", *chain.from_iterable(many))  # type: ignore[arg-type]
+                return np.frombuffer(packed).reshape(len(many), width)
+        values = array.array("d")
         for features in many:
-            if is_numeric and type(features) is list and len(features) == width:
-                try:
-                    quick(features)  # type: ignore[arg-type]  # numbers only; on any other value it changes nothing
-                except TypeError:
-                    target.extend(self._coded(features))
-            else:
-                self.append(features, target)
+            self.append(features, values)
+        return np.frombuffer(values).reshape(len(many), width)
 
     def _coded(self, values: list[Any]) -> list[float]:
         coded = []

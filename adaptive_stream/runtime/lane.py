@@ -38,6 +38,7 @@ class Lane:
 
     def __init__(self) -> None:
         self.records: list[ConsumerRecord] = []
+        self._sizes: list[int] = []  # of each record, so that it is counted once
         self.size_bytes = 0
         self.is_at_end = False
         self.first: int | None = None
@@ -45,8 +46,10 @@ class Lane:
 
     def extend(self, records: Sequence[ConsumerRecord]) -> None:
         """Append what was fetched."""
+        sizes = [_size_bytes(record) for record in records]
         self.records.extend(records)
-        self.size_bytes += _size_bytes(records)
+        self._sizes.extend(sizes)
+        self.size_bytes += sum(sizes)
 
     def take(self, count: int) -> tuple[list[ConsumerRecord], tuple[int, int]]:
         """Remove and return the first ``count`` records, one at least, and the offsets that they stand for.
@@ -55,8 +58,8 @@ class Lane:
         aborted or a compacted record) belongs to the batch of the record behind it.
         """
         taken, self.records = self.records[:count], self.records[count:]
-        is_less_left = len(self.records) < len(taken)  # count the smaller part
-        self.size_bytes = _size_bytes(self.records) if is_less_left else self.size_bytes - _size_bytes(taken)
+        self._sizes = self._sizes[count:]
+        self.size_bytes = sum(self._sizes)
         first = taken[0].offset if self.first is None else self.first
         self.first = end = taken[-1].offset + 1
         return taken, (first, end)
@@ -84,21 +87,21 @@ def order(inputs: Mapping[Topic, Sequence[ConsumerRecord]], *, cut_ms: int, limi
         cut_ms: the wall clock at which the batch was cut; it is journalled.
         limits_ms: earliest and latest believable timestamp. A record outside takes the place after its predecessor.
     """
-    times: list[NDArray[np.int64]] = []
-    ranks: list[NDArray[np.int64]] = []
+    return _merged(inputs, {t: _times_so_far(records, limits_ms) for t, records in inputs.items()}, cut_ms=cut_ms)
+
+
+def _merged(
+    inputs: Mapping[Topic, Sequence[ConsumerRecord]], times: Mapping[Topic, NDArray[np.int64]], *, cut_ms: int
+) -> Batch:
     flat: list[ConsumerRecord] = []
     topics: list[Topic] = []
-    for rank, topic in enumerate(INPUTS):
-        records = inputs.get(topic, ())
-        if not records:
-            continue
-        times.append(_times_so_far(records, limits_ms))
-        ranks.append(np.full(len(records), rank))
-        flat.extend(records)
-        topics.extend([topic] * len(records))
-    if len(times) > 1:
-        # stable: within one input the records stand in offset order already
-        places = np.lexsort((np.concatenate(ranks), np.concatenate(times))).tolist()
+    present = [topic for topic in INPUTS if inputs.get(topic)]
+    for topic in present:
+        flat.extend(inputs[topic])
+        topics.extend([topic] * len(inputs[topic]))
+    if len(present) > 1:
+        # stable: at equal times the inputs stand in the order of their ranks, and each in the order of its offsets
+        places = np.argsort(np.concatenate([times[topic] for topic in present]), kind="stable").tolist()
         flat = [flat[place] for place in places]
         topics = [topics[place] for place in places]
     ranges = {topic: (records[0].offset, records[-1].offset + 1) for topic, records in inputs.items() if records}
@@ -117,6 +120,7 @@ class Lanes:
         self.lanes = {topic: Lane() for topic in INPUTS}
         self._max_batch_records = max_batch_records
         self._max_buffer_bytes = max_buffer_bytes
+        self._times: dict[Topic, NDArray[np.int64]] = {}  # of what may be taken, until it is
 
     @property
     def count(self) -> int:
@@ -164,7 +168,7 @@ class Lanes:
             The length of the prefix of each input; all 0 while the alignment in time asks for patience.
         """
         horizon, rank = np.inf, len(INPUTS)  # what is not known yet sorts after this time, and at it after this rank
-        times: dict[Topic, np.ndarray] = {}
+        times = self._times = {}
         for topic, lane in self.lanes.items():
             if lane.records:
                 times[topic] = _times_so_far(lane.records[: self._max_batch_records], limits_ms)
@@ -180,10 +184,11 @@ class Lanes:
             counts = self._first(counts, times)
         return counts
 
-    def cut(self, counts: Mapping[Topic, int], *, cut_ms: int, limits_ms: tuple[int, int]) -> Batch:
-        """Take these prefixes out of the lanes and order them."""
+    def cut(self, counts: Mapping[Topic, int], *, cut_ms: int) -> Batch:
+        """Take the prefixes that ``takeable`` has counted just now out of the lanes, and order them."""
         taken = {topic: self.lanes[topic].take(count) for topic, count in counts.items() if count}
-        batch = order({topic: records for topic, (records, _) in taken.items()}, cut_ms=cut_ms, limits_ms=limits_ms)
+        times = {topic: self._times[topic][: counts[topic]] for topic in taken}
+        batch = _merged({topic: records for topic, (records, _) in taken.items()}, times, cut_ms=cut_ms)
         return replace(batch, ranges={topic: span for topic, (_, span) in taken.items()})
 
     def _first(self, counts: Mapping[Topic, int], times: Mapping[Topic, np.ndarray]) -> dict[Topic, int]:
@@ -195,11 +200,11 @@ class Lanes:
         return {topic: int(total) for topic, total in zip(counts, totals, strict=True)}
 
 
-def _size_bytes(records: Sequence[ConsumerRecord]) -> int:
-    size = sum([len(record.value or b"") + len(record.key or b"") for record in records])
-    headers = [header for record in records if record.headers for header in record.headers]
-    carried = sum([HEADER_BYTES + len(name) + len(value or b"") for name, value in headers])
-    return size + RECORD_BYTES * len(records) + carried
+def _size_bytes(record: ConsumerRecord) -> int:
+    size = RECORD_BYTES + len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum([HEADER_BYTES + len(name) + len(value or b"") for name, value in record.headers])
+    return size
 
 
 def _times_so_far(records: Sequence[ConsumerRecord], limits_ms: tuple[int, int]) -> np.ndarray:

@@ -304,7 +304,7 @@ class Task:
                 self._held_since = now
             return None
         self._held_since = None
-        batch = self.lanes.cut(counts, cut_ms=cut_ms, limits_ms=limits_ms)
+        batch = self.lanes.cut(counts, cut_ms=cut_ms)
         self._cut_at = now
         return batch
 

@@ -64,7 +64,7 @@ def test_a_batch_takes_no_more_than_its_limit() -> None:
     taken = []
     while lanes.count:
         counts = lanes.takeable(limits_ms=LIMITS_MS, is_patient=False)
-        taken.append(len(lanes.cut(counts, cut_ms=1, limits_ms=LIMITS_MS).records))
+        taken.append(len(lanes.cut(counts, cut_ms=1).records))
     assert taken == [7] * 40
 
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.runtime.lane import HEADER_BYTES, RECORD_BYTES, Lanes, order
+from adaptive_stream.runtime.lane import HEADER_BYTES, RECORD_BYTES, Batch, Lanes, order
 from tests.unit.runtime.records import record
 
 LIMITS_MS = (10, 10_000)
@@ -23,6 +23,11 @@ def lanes_of(*, at_end: tuple[Topic, ...] = INPUTS, most: int = 1000, **times: l
 def taken(lanes: Lanes, *, is_patient: bool = True) -> dict[Topic, int]:
     counts = lanes.takeable(limits_ms=LIMITS_MS, is_patient=is_patient)
     return {topic: count for topic, count in counts.items() if count}
+
+
+def cut(lanes: Lanes, counts: dict[Topic, int]) -> Batch:
+    lanes.takeable(limits_ms=LIMITS_MS, is_patient=False)
+    return lanes.cut(counts, cut_ms=1)
 
 
 # -- the order inside a batch ------------------------------------------------------------------------------------
@@ -104,8 +109,7 @@ def test_batches_cut_anyhow_give_the_order_of_one_batch() -> None:
         lanes = lanes_of(most=most, **times)
         cut: list[tuple[Topic, int]] = []
         while lanes.count:
-            counts = lanes.takeable(limits_ms=LIMITS_MS, is_patient=True)
-            batch = lanes.cut(counts, cut_ms=1, limits_ms=LIMITS_MS)
+            batch = lanes.cut(lanes.takeable(limits_ms=LIMITS_MS, is_patient=True), cut_ms=1)
             assert 0 < len(batch.records) <= most
             cut += [(topic, one.offset) for topic, one in zip(batch.topics, batch.records, strict=True)]
         assert cut == whole
@@ -124,7 +128,7 @@ def test_records_fetched_bit_by_bit_give_the_order_of_one_batch(portion: int) ->
             lanes.lanes[topic].extend(waiting[:portion])
             del waiting[:portion]
             lanes.lanes[topic].is_at_end = not waiting
-        batch = lanes.cut(lanes.takeable(limits_ms=LIMITS_MS, is_patient=True), cut_ms=1, limits_ms=LIMITS_MS)
+        batch = lanes.cut(lanes.takeable(limits_ms=LIMITS_MS, is_patient=True), cut_ms=1)
         stepped += [(topic, one.offset) for topic, one in zip(batch.topics, batch.records, strict=True)]
     assert stepped == whole
 
@@ -148,7 +152,7 @@ def test_a_full_buffer_asks_for_no_more_until_it_is_stepped() -> None:
     assert lanes.has_room(P)
     lanes.lanes[P].extend([record(0, value=b"x" * 1000)])
     assert not lanes.has_room(P)
-    lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS)
+    cut(lanes, {P: 1})
     assert lanes.has_room(P)
 
 
@@ -182,7 +186,7 @@ def test_the_offsets_of_one_batch_begin_where_those_of_the_one_before_end() -> N
     lanes.begin({P: 5})
     # markers of transactions at 5, 8 and 12
     lanes.lanes[P].extend([record(offset, 100) for offset in (6, 7, 9, 10, 11, 13)])
-    spans = [lanes.cut({P: count}, cut_ms=1, limits_ms=LIMITS_MS).ranges[P] for count in (2, 3, 1)]
+    spans = [cut(lanes, {P: count}).ranges[P] for count in (2, 3, 1)]
     assert spans == [(5, 8), (8, 12), (12, 14)]
 
 
@@ -191,9 +195,9 @@ def test_a_marker_behind_the_last_record_is_passed_only_when_nothing_before_it_i
     lanes.begin({P: 5, F: 0})
     lanes.lanes[P].extend([record(5, 100), record(6, 100)])
     lanes.lanes[P].position = 8
-    lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS)
+    cut(lanes, {P: 1})
     assert lanes.passed() == {}
-    lanes.cut({P: 1}, cut_ms=1, limits_ms=LIMITS_MS)
+    cut(lanes, {P: 1})
     assert lanes.passed() == {P: 8}
 
 
@@ -202,4 +206,4 @@ def test_an_input_without_records_stands_for_no_offsets_whatever_was_passed() ->
     lanes.begin({P: 5, F: 0})
     lanes.lanes[P].position = 9
     lanes.lanes[F].extend([record(0, 100)])
-    assert lanes.cut({F: 1}, cut_ms=1, limits_ms=LIMITS_MS).ranges == {F: (0, 1)}
+    assert cut(lanes, {F: 1}).ranges == {F: (0, 1)}
