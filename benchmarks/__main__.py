@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adaptive_stream.embedded import EmbeddedKafka
 from benchmarks import speed, waiting
+from benchmarks.day import day
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -20,12 +21,14 @@ BENCHMARKS = {
     "commit": waiting.commit,
     "restore": waiting.restore,
     "takeover": waiting.takeover,
+    "day": day,
 }
+LONG = {"day"}  # half an hour: only when it is named
 
 
 def main() -> None:
     """Run what is named, or everything."""
-    names = sys.argv[1:] or list(BENCHMARKS)
+    names = sys.argv[1:] or [name for name in BENCHMARKS if name not in LONG]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         sys.exit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")

@@ -13,7 +13,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from adaptive_stream.embedded.child import start_child
-from benchmarks.stage import Progress, Stage, cpu_s, ends, stopped
+from benchmarks.stage import Progress, Stage, cpu_s, ends, said, stopped, written_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,10 +32,11 @@ async def speed(report: Report, bootstrap: str, folder: Path) -> None:
     await stage.open()
     count = await stage.fill(PREDICTIONS, models=10)
     peer = os.environ.get(PEER)
-    bare, worker, quix = [], [], []
+    bare, worker, quix, written = [], [], [], 0
     for run in range(RUNS):
         bare.append(await bare_rate(stage, count))
         worker.append(await worker_rate(stage, count))
+        written = written or await written_bytes(stage)
         if peer and run == 0:  # an order of magnitude slower: one run of it takes as long as ten of ours
             quix.append(await quix_rate(stage, count, peer))
     rates, seconds = zip(*worker, strict=True)
@@ -45,6 +46,7 @@ async def speed(report: Report, bootstrap: str, folder: Path) -> None:
     report.add("worker_to_bare", median(rates) / median(bare_rates), "ratio", goal=0.5)
     report.add("worker_cpu_per_event", median(seconds) * 1e6, "µs")
     report.add("bare_cpu_per_event", median(bare_seconds) * 1e6, "µs")
+    report.add("worker_bytes_written_per_event", written / count, "B")
     if quix:
         report.add("quix_events_per_s", median(quix), "1/s")
         report.add("worker_to_quix", median(rates) / median(quix), "ratio", goal=5.0)
@@ -71,6 +73,8 @@ async def worker_rate(
     with stopped(workers):
         async with Progress(stage, group) as progress:
             first = await progress.reach(int(count * WARM))
+            for number, worker in enumerate(workers):  # the clock starts when all have their share
+                await said(stage.log(config, number), "task_running", worker, times=stage.partitions // processes)
             done, used = await progress.committed(), sum(cpu_s(worker.pid) for worker in workers)
             started = max(first, time.monotonic())
             ended = await progress.reach(count)
@@ -107,10 +111,10 @@ async def models(report: Report, bootstrap: str, folder: Path) -> None:
 
 
 async def processes(report: Report, bootstrap: str, folder: Path) -> None:
-    """Measure two worker processes beside one."""
+    """Measure two worker processes beside one. The broker needs a core, too: two processes are not alone on two."""
     stage = Stage(bootstrap, folder, partitions=6)
     await stage.open()
-    count = await stage.fill(PREDICTIONS, models=60)
+    count = await stage.fill(4 * PREDICTIONS, models=60)
     assert all((await ends(stage)).values()), "every partition has a part of the work"
     one = median([(await worker_rate(stage, count))[0] for _ in range(RUNS)])
     two = median([(await worker_rate(stage, count, processes=2))[0] for _ in range(RUNS)])

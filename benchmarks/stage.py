@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
+import socket
 import sys
 import time
 import urllib.request
@@ -130,7 +132,11 @@ class Stage:
         file = self.folder / f"{config.kafka.group}-{number}.yaml"
         file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
         command = [sys.executable, "-m", "adaptive_stream.cli", "run", "--config", str(file)]
-        return start_child(command, file.with_suffix(".log"))
+        return start_child(command, self.log(config, number))
+
+    def log(self, config: Config, number: int = 0) -> Path:
+        """Return where a worker process writes its log."""
+        return self.folder / f"{config.kafka.group}-{number}.log"
 
 
 def prediction(number: int, models: int, dice: random.Random) -> Prediction:
@@ -203,6 +209,24 @@ class Progress:
         return time.monotonic()
 
 
+async def written_bytes(stage: Stage) -> int:
+    """Return the bytes of keys, values and headers that workers have committed to this stage's topics so far."""
+    names = [stage.prefix + topic.value for topic in Topic if topic not in INPUTS]
+    tps = [TopicPartition(name, number) for name in names for number in range(stage.partitions)]
+    size = 0
+    async with AIOKafkaConsumer(bootstrap_servers=stage.bootstrap, isolation_level="read_committed") as consumer:
+        found = [tp for tp in tps if tp.partition in (consumer.partitions_for_topic(tp.topic) or ())]
+        end = await consumer.end_offsets(found)
+        consumer.assign(found)
+        await consumer.seek_to_beginning(*found)
+        while any([await consumer.position(tp) < end[tp] for tp in found]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    size += len(record.key or b"") + len(record.value or b"")
+                    size += sum(len(name) + len(value or b"") for name, value in record.headers)
+    return size
+
+
 async def ends(stage: Stage) -> dict[TopicPartition, int]:
     """Return the end offsets of the inputs."""
     async with AIOKafkaConsumer(bootstrap_servers=stage.bootstrap) as consumer:
@@ -227,7 +251,16 @@ def cpu_s(pid: int) -> float:
 
 def peak_bytes(pid: int) -> int:
     """Return the largest resident size that a process has had."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return _status_bytes(pid, "VmHWM")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident size of a process."""
+    return _status_bytes(pid, "VmRSS")
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 
@@ -238,3 +271,23 @@ def metric(port: int, name: str) -> float:
             if line.startswith(name + " "):
                 return float(line.split()[1])
     return 0.0
+
+
+async def said(log: Path, event: str, process: subprocess.Popen[bytes], *, times: int = 1) -> dict[str, float]:
+    """Wait until a worker's log has so many lines of this event. Returns the last of them."""
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        text = log.read_text() if log.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"]
+        found: list[dict[str, float]] = [line for line in lines if line.get("event") == event]
+        if len(found) >= times:
+            return found[times - 1]
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"{log}: no {event}")
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import time
 from statistics import median, quantiles
 from typing import TYPE_CHECKING
@@ -16,10 +15,9 @@ from adaptive_stream.client import Publisher
 from adaptive_stream.contracts.events import Action, Control
 from adaptive_stream.contracts.topics import Topic
 from benchmarks.speed import worker_rate
-from benchmarks.stage import LIMIT_S, START_MS, Progress, Stage, metric, peak_bytes, stopped
+from benchmarks.stage import LIMIT_S, START_MS, Progress, Stage, free_port, metric, peak_bytes, said, stopped
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
     from benchmarks.report import Report
@@ -120,7 +118,7 @@ async def commit(report: Report, bootstrap: str, folder: Path) -> None:
     """Time commits of tasks with little and with 100 MB of state, under the same light load."""
     means = {}
     for name, waiting in (("1 kB", 0), ("100 MB", 450_000)):
-        port = _free_port()
+        port = free_port()
         stage = Stage(
             bootstrap,
             folder,
@@ -166,9 +164,8 @@ async def restore(report: Report, bootstrap: str, folder: Path) -> None:
             await progress.reach(count)
             await asyncio.sleep(10.0)  # a snapshot falls due
     second = stage.worker(config, 1)
-    log = folder / f"{config.kafka.group}-1.log"
     with stopped([second]):
-        line = await said(log, "task_running", second)
+        line = await said(stage.log(config, 1), "task_running", second)
         peak = peak_bytes(second.pid)
     report.add("restore_1e6_waiting", line["restore_s"], "s", goal=10.0, is_most=True)
     report.add("restore_peak_memory", peak / 1e9, "GB", goal=1.5, is_most=True)
@@ -199,30 +196,11 @@ async def takeover(report: Report, bootstrap: str, folder: Path) -> None:
                 await asyncio.sleep(3.0)
                 other = stage.worker(config, 1)
                 with stopped([other]):
-                    await said(folder / f"{config.kafka.group}-1.log", "task_running", other)
+                    await said(stage.log(config, 1), "task_running", other)
                     victim.send_signal(signal.SIGKILL)
                     killed = time.monotonic()
                     count += await stage.fill(600, models=100, first=count)
                     ended = await progress.reach(count)
                     found.append(ended - killed - session_ms / 1000)
-        (folder / f"{config.kafka.group}-1.log").unlink()
+        stage.log(config, 1).unlink()
     report.add("takeover_after_session", median(found), "s", goal=2.0, is_most=True)
-
-
-async def said(log: Path, event: str, process: subprocess.Popen[bytes]) -> dict[str, float]:
-    """Wait until a worker's log has a line of this event."""
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        lines = [line for line in log.read_text().splitlines() if line.startswith("{")] if log.exists() else []
-        for line in lines:
-            fields: dict[str, float] = json.loads(line)
-            if fields.get("event") == event:  # type: ignore[comparison-overlap]
-                return fields
-        await asyncio.sleep(0.05)
-    raise TimeoutError(f"{log}: no {event}")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ SEED = "CHAOS_SEED"
 LIMIT_S = 600  # one schedule takes a minute; a shared machine may take several
 PROPERTIES = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}  # Kafka's own default is 10 s
 WATCHED = (*FAMILY, "families.f.monitor.panes=3")  # half an hour: the stream's bad third comes and goes
+DISK_BYTES = 2**29  # the stream, its outputs and the broker's own topics take a third of it
 HERE = Path(__file__).parent
 
 
@@ -88,3 +90,22 @@ def lay_siege(
         )
 
     return lay
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that a test may fill; only where the kernel lets this user mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no file system of its own: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

@@ -232,7 +232,12 @@ def stages(answer: httpx.Response | None) -> str:
 
 def state_of(worker: WorkerProcess) -> str:
     """Return the kernel's letter for a process: R, S, T for one that stands still, Z, X for none."""
-    return _stat(worker.pid)[0]
+    return state_of_pid(worker.pid)
+
+
+def state_of_pid(pid: int) -> str:
+    """Return the same of any process."""
+    return _stat(pid)[0]
 
 
 def cpu_s(worker: WorkerProcess) -> float:

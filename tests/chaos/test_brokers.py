@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -11,17 +12,20 @@ from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.chaos.siege import cpu_s
+from adaptive_stream.embedded import EmbeddedKafka
+from tests.chaos.conftest import PROPERTIES
+from tests.chaos.siege import cpu_s, state_of_pid
+from tests.integration.scene import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from adaptive_stream.embedded import EmbeddedKafka
     from tests.chaos.siege import Siege
     from tests.integration.worker import WorkerProcess
 
 OUTAGE = "CHAOS_OUTAGE_S"
-OUTAGE_S = 65.0  # five times the longest timeout of the settings
+OUTAGE_S = 120.0
 CPU_SHARE = 0.25  # of one core while the broker is gone: a loop that spins takes all of it
 LINES_PER_S = 5.0  # of the log while the broker is gone: a client that spins writes thousands
 REPLICATED = ("topics.replication_factor=3",)
@@ -65,22 +69,24 @@ async def test_workers_wait_quietly_for_a_broker_that_is_gone_for_long_and_catch
     siege = lay_siege(broker)
     outage_s = float(os.environ.get(OUTAGE) or OUTAGE_S)
     async with siege.under_way() as app:
-        crew = [siege.start(), siege.start()]
-        await siege.share(*crew)
+        crew, leaving = [siege.start(), siege.start()], siege.start()
+        await siege.share(*crew, leaving)
         await app.reached(float(siege.dice.uniform(0.1, 0.5)))
         async with app.silent():
             # one broker alone may forget the markers of a commit when it is killed (docs/decisions/chaos.md)
-            for worker in crew:
+            for worker in (*crew, leaving):
                 worker.send(signal.SIGSTOP)
             await siege.closed()
             broker.kill(1)
-            for worker in crew:
+            for worker in (*crew, leaving):
                 worker.send(signal.SIGCONT)
             siege.mark("the broker is gone")
             since = siege.marks[-1][0]
             before = [(cpu_s(worker), lines(worker)) for worker in crew]
             began = time.monotonic()
-            await asyncio.sleep(outage_s)
+            await asyncio.sleep(outage_s / 4)
+            await siege.stop(leaving)  # an operator's patience does not wait for a broker
+            await asyncio.sleep(outage_s * 3 / 4)
             gone_s = time.monotonic() - began
             after = [(cpu_s(worker), lines(worker)) for worker in crew]
             await restart(broker, 1)
@@ -95,6 +101,43 @@ async def test_workers_wait_quietly_for_a_broker_that_is_gone_for_long_and_catch
             assert "200 503" in said, "alive, and not ready without its broker"
             assert not any(answer.startswith("503") for answer in said), said
         await siege.share(*crew)
+
+
+async def test_a_broker_whose_disk_is_full_stops_the_work_and_loses_nothing_of_it(
+    small_disk: Path, lay_siege: Callable[..., Siege]
+) -> None:
+    with EmbeddedKafka(folder=small_disk / "kafka", properties=PROPERTIES) as broker:
+        siege = lay_siege(broker)
+        filler = small_disk / "filler"
+        async with siege.under_way() as app:
+            worker = siege.start(instance="alone")
+            await siege.share(worker)
+            await app.reached(float(siege.dice.uniform(0.1, 0.5)))
+            async with app.silent():
+                worker.send(signal.SIGSTOP)
+                await siege.closed()  # as above: a lone broker must not die between a commit and its markers
+                fill(filler)
+                siege.mark("the disk is full")
+                worker.send(signal.SIGCONT)
+                await until(lambda: state_of_pid(broker.pids[1]) in "XZ", what="the broker gives up")
+                assert "No space left on device" in (small_disk / "kafka" / "node-1.log").read_text(errors="replace")
+                await worker.said("task_failed")
+                filler.unlink()
+                broker.kill(1)
+                await restart(broker, 1)
+                siege.mark("there is room again, and the broker is back")
+            await siege.share(worker)
+            assert worker.code is None, "the worker waited"
+
+
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(65_536))
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(64))
 
 
 async def restart(brokers: EmbeddedKafka, node: int) -> None:
