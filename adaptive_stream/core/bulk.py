@@ -60,23 +60,30 @@ def parts(fleets: Sequence[Fleet], events: Sequence[InputEvent]) -> dict[int, Pa
     found: dict[int, Part] = {}
     for number, fleet in enumerate(fleets):
         mine = places if len(fleets) == 1 else [p for p in places if (events[p].model_id,) in fleet.models.index]
-        part = _part(fleet, events, mine) if mine else None
-        if mine and part is None:
+        made = part(fleet, events, mine) if mine else None
+        if mine and made is None:
             return None
-        if part is not None:
-            found[number] = part
-    if sum(len(part.places) for part in found.values()) != len(places):
+        if made is not None:
+            found[number] = made
+    if sum(len(made.places) for made in found.values()) != len(places):
         return None  # a model is seen for the first time
     others = [
         (place, event) for place, (event, kind) in enumerate(zip(events, kinds, strict=True)) if kind is not Prediction
     ]
-    for number, part in found.items():
-        if not _is_in_order(fleets[number], part, others):
+    for number, made in found.items():
+        if not _is_in_order(fleets[number], made, others):
             return None
     return found
 
 
-def _part(fleet: Fleet, events: Sequence[InputEvent], places: list[int]) -> Part | None:
+def part(fleet: Fleet, events: Sequence[InputEvent], places: list[int]) -> Part | None:
+    """Parse the predictions at these places, all of one fleet. None: go one by one.
+
+    Args:
+        fleet: of their models; it stays as it is.
+        events: of a slice.
+        places: of the predictions among them.
+    """
     mine: list[Prediction] = [events[place] for place in places]  # type: ignore[misc]  # places of predictions
     if any(map(OCCURRED, mine)):
         return None

@@ -15,6 +15,7 @@ from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Correction, Preference, Rating
 from adaptive_stream.contracts.rule import FIGURES
+from adaptive_stream.core import bulk
 from adaptive_stream.core.answer import Answers
 from adaptive_stream.core.input import Inputs
 from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
         OutputEvent,
         Prediction,
     )
+    from adaptive_stream.core.slice import Slice
 
-PUT_BACK_RUN = 4096  # waiting predictions written at once in a restore
 OTHER = "other"  # the series of variants and channels beyond the limits
 
 
@@ -286,7 +287,7 @@ class Fleet:
         columns: dict[str, Any] = {
             "offset": np.array(self._offsets),
             "time": np.array(self._times),
-            "arrival": np.array(self._arrivals) if self._arrivals else 0,  # a restore fills them in at the end
+            "arrival": np.array(self._arrivals),
             "row": np.array(self._rows),
             "series": np.array(self._serieses),
             "output": np.array(self._outputs),
@@ -331,30 +332,38 @@ class Fleet:
         self.monitor.score(series[keep], scores, np.minimum(times, now_ms)[keep], now_ms[keep])
         self._note_many(rows)
 
-    def put_back(self, event: Prediction, *, offset: int, time_ms: int) -> None:
-        """Take a waiting prediction in again, in a restore: it is counted already, its row and series are there."""
+    def put_back(self, slice_: Slice, places: list[int]) -> None:
+        """Take waiting predictions in again, in a restore: they are counted already, their series are there."""
+        self.reserve(len(places))
+        events = [slice_.events[place] for place in places]
+        part = bulk.part(self, events, list(range(len(events)))) if events else None
+        if part is None or self.join.overflow(len(events)):  # as when one has a time of its own
+            for event, place in zip(events, places, strict=True):
+                self._put_back_one(event, offset=slice_.offsets[place], time_ms=slice_.times_ms[place])  # type: ignore[arg-type]  # a prediction
+        else:
+            offsets, times = np.array(slice_.offsets)[places], np.array(slice_.times_ms)[places]
+            first = self.join.tail
+            self.join.insert_many(part.new)
+            self.join.write(first, bulk.columns(part, offsets=offsets, times_ms=times, cells=np.zeros_like(offsets)))
+        self._first = self.join.tail
+
+    def _put_back_one(self, event: Prediction, *, offset: int, time_ms: int) -> None:
         if event.occurred_at is not None:
             time_ms = self._occurred(event.occurred_at, time_ms)
         row = self.admit(event.model_id)
-        if not self._offsets:
-            self.reserve(PUT_BACK_RUN)
-            self._first = self.join.tail
-        self._offsets.append(offset)
-        self._times.append(time_ms)
-        self._rows.append(row)
-        self._serieses.append(self.series(row, event.variant_id, event.channel_id))
-        self._outputs.append(np.nan if event.failed else self.inputs.output(event.output))
+        columns = {
+            "offset": np.array([offset]),
+            "time": np.array([time_ms]),
+            "arrival": np.array([0]),  # filled in at the end
+            "row": np.array([row]),
+            "series": np.array([self.series(row, event.variant_id, event.channel_id)]),
+            "output": np.array([np.nan if event.failed else self.inputs.output(event.output)]),
+        }
         if self.inputs.width:
-            self.inputs.append(event.features, self._features)
+            columns["features"] = self.inputs.stack([event.features])
+        first = self.join.tail
         self.join.insert((row, event.prediction_id))
-        if len(self._offsets) == PUT_BACK_RUN:
-            self.finish_put_back()
-
-    def finish_put_back(self) -> None:
-        """Write what was put back into the ring."""
-        if self._offsets:
-            self.join.write(self._first, self._columns())
-        self._begin_run()
+        self.join.write(first, columns)
 
     def reserve(self, count: int) -> None:
         """Make room for this many predictions before the next flush."""

@@ -20,7 +20,9 @@ from adaptive_stream.core.join import Outcome
 from adaptive_stream.core.slice import Frozen, Slice, Stepped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from adaptive_stream.config.tree import Config
     from adaptive_stream.contracts.events import ModelStatus
@@ -120,41 +122,6 @@ class Fleets:
         head = msgspec.msgpack.encode(_Head(stream_time_ms=self.stream_time_ms, fleets=heads))
         return Frozen(head=head, pages=pages, directory=directory, first_waiting_offset=min(waiting, default=None))
 
-    @classmethod
-    def thaw(
-        cls,
-        config: Config,
-        head: bytes,
-        pages: Mapping[str, bytes],
-        waiting: Iterable[tuple[int, int, Prediction]],
-    ) -> Fleets:
-        """Return fleets equal to those that were frozen.
-
-        Args:
-            config: the same; a family that is gone is forgotten, a new one starts empty.
-            head: of the snapshot.
-            pages: all of them.
-            waiting: (offset, time_ms, event) of the predictions from the first waiting one up to the snapshot.
-
-        Raises:
-            msgspec.DecodeError: the bytes are not of this format.
-        """
-        saved = msgspec.msgpack.decode(head, type=_Head)
-        fleets = cls(config)
-        fleets.stream_time_ms = saved.stream_time_ms
-        returning = {}
-        for fleet in fleets.fleets:
-            if fleet.name in saved.fleets:
-                own = _pages_of(fleet.name, pages)
-                returning[fleet.name] = snapshot.restore(fleet, saved.fleets[fleet.name], own)
-        for offset, time_ms, event in waiting:
-            for way in returning.values():
-                if way.wants(offset):
-                    way.take(event, offset=offset, time_ms=time_ms)
-        for way in returning.values():
-            way.finish()
-        return fleets
-
     def dump(self) -> bytes:
         """Return the whole state as canonical bytes: equal states, equal bytes."""
         parts = [str(self.stream_time_ms).encode()]
@@ -236,6 +203,48 @@ def _ticks(fleet: Fleet, before_ms: int, now_ms: int) -> Iterator[OutputEvent]:
         # a status that is due in the gap is published at its end
         status_ms = fleet.family.monitor.status_interval_s * 1000
         yield from fleet.tick(now_ms=last, is_status_due=last // status_ms > first // status_ms)
+
+
+class Thawing:
+    """Fleets on their way back: the snapshot first, then the predictions that still wait, run by run.
+
+    Args:
+        config: the same; a family that is gone is forgotten, a new one starts empty.
+        head: of the snapshot.
+        pages: all of them.
+
+    Raises:
+        msgspec.DecodeError: the bytes are not of this format.
+    """
+
+    def __init__(self, config: Config, head: bytes, pages: Mapping[str, bytes]) -> None:
+        saved = msgspec.msgpack.decode(head, type=_Head)
+        self._fleets = Fleets(config)
+        self._fleets.stream_time_ms = saved.stream_time_ms
+        self._returning = [
+            snapshot.restore(fleet, saved.fleets[fleet.name], _pages_of(fleet.name, pages))
+            for fleet in self._fleets.fleets
+            if fleet.name in saved.fleets
+        ]
+
+    def wants(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which of the predictions at these offsets wait."""
+        wanted = np.zeros(len(offsets), dtype=bool)
+        for returning in self._returning:
+            wanted |= returning.wants(offsets)
+        return wanted
+
+    def take(self, slice_: Slice) -> None:
+        """Put the predictions of a slice back that wait; slices come in the order of their offsets."""
+        offsets = np.array(slice_.offsets, dtype=np.int64)
+        for returning in self._returning:
+            returning.take(slice_, np.flatnonzero(returning.wants(offsets)))
+
+    def finish(self) -> Fleets:
+        """Return fleets equal to those that were frozen."""
+        for returning in self._returning:
+            returning.finish()
+        return self._fleets
 
 
 def _pages_of(fleet: str, pages: Mapping[str, bytes]) -> dict[str, list[bytes]]:

@@ -17,9 +17,11 @@ from adaptive_stream.contracts.events import Feedback
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from adaptive_stream.contracts.events import Prediction
+    from numpy.typing import NDArray
+
     from adaptive_stream.core.fleet import Fleet
     from adaptive_stream.core.join import Remembered
+    from adaptive_stream.core.slice import Slice
     from adaptive_stream.stats.rows import Rows
 
 FORMAT = 1
@@ -103,50 +105,29 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Wait
     return Waiting(fleet, saved)
 
 
-class Marks:
-    """The offsets of the predictions that wait in one fleet."""
-
-    def __init__(self, saved: Head) -> None:
-        self._first = saved.first_offset
-        self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8))
-
-    def __contains__(self, offset: int) -> bool:
-        place = offset - self._first
-        return self._first >= 0 and 0 <= place < len(self._bits) and bool(self._bits[place])
-
-
-class _Heads(msgspec.Struct):
-    fleets: dict[str, Head]
-
-
-def marks(head: bytes) -> list[Marks]:
-    """Return the marks of every fleet, from the head that ``Fleets.freeze`` made: nothing else need be read again.
-
-    Raises:
-        msgspec.DecodeError: the bytes are not of this format.
-    """
-    return [Marks(saved) for saved in msgspec.msgpack.decode(head, type=_Heads).fleets.values()]
-
-
 class Waiting:
     """The way back of the waiting predictions: those whose bit is set are taken in again."""
 
     def __init__(self, fleet: Fleet, saved: Head) -> None:
         self._fleet = fleet
         self._saved = saved
-        self._marks = Marks(saved)
+        self._first = saved.first_offset
+        self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8)).astype(bool)
 
-    def wants(self, offset: int) -> bool:
-        """Say whether the prediction at this offset waits in this fleet."""
-        return offset in self._marks
+    def wants(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which of the predictions at these offsets wait in this fleet."""
+        places = offsets - self._first
+        is_inside = (self._first >= 0) & (places >= 0) & (places < len(self._bits))
+        wanted = np.zeros(len(offsets), dtype=bool)
+        wanted[is_inside] = self._bits[places[is_inside]]
+        return wanted
 
-    def take(self, event: Prediction, *, offset: int, time_ms: int) -> None:
-        """Put one back."""
-        self._fleet.put_back(event, offset=offset, time_ms=time_ms)
+    def take(self, slice_: Slice, places: NDArray[np.int64]) -> None:
+        """Put those at these places back."""
+        self._fleet.put_back(slice_, places.tolist())
 
     def finish(self) -> None:
         """Mark those that were answered, and count those that did not come: the caller chose to go on without them."""
-        self._fleet.finish_put_back()
         join = self._fleet.join
         flags = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)
         lost = len(flags) - (join.tail - join.head)

@@ -6,20 +6,20 @@ Called by the task after fencing, so that nobody else writes meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import msgspec
+import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
 
 from adaptive_stream.contracts.errors import ErrorCode, Reject
-from adaptive_stream.contracts.events import Prediction
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.core import snapshot
-from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.core.fleets import Fleets, Thawing
 from adaptive_stream.runtime import journal
 from adaptive_stream.runtime.connection import connection
 from adaptive_stream.runtime.failure import Fatal, RestoreFailed
@@ -320,7 +320,8 @@ class Restore:
         checkpoint = found.checkpoint
         if checkpoint is None:
             return Fleets(self._config)
-        waiting: list[tuple[int, int, ConsumerRecord]] = []
+        pages = dict(found.pages)
+        thawing = Thawing(self._config, pages.pop("head"), pages)
         if checkpoint.first_waiting is not None:
             first, end = checkpoint.first_waiting, checkpoint.positions[str(Topic.PREDICTIONS)]
             if first < beginnings[Topic.PREDICTIONS]:
@@ -332,27 +333,22 @@ class Restore:
                 )
                 first = min(beginnings[Topic.PREDICTIONS], end)
             reader.seek({Topic.PREDICTIONS: first})
-            marks = snapshot.marks(found.pages["head"])
             async for run in reader.until(Topic.PREDICTIONS, end):
-                # one that waits for long in one family must not make those of the others be held
-                waiting.extend((r.offset, r.timestamp, r) for r in run if any(r.offset in mark for mark in marks))
+                for start in range(0, len(run), self._config.batch.slice_records):
+                    self._take(thawing, run[start : start + self._config.batch.slice_records])
+                    await asyncio.sleep(0)  # a turn of the loop, as between two slices of a batch
                 self._on_remaining(end - run[-1].offset)
-        pages = dict(found.pages)
-        head = pages.pop("head")
-        return Fleets.thaw(self._config, head, pages, self._predictions(waiting))
+        return thawing.finish()
 
-    def _predictions(self, raw: list[tuple[int, int, ConsumerRecord]]) -> Iterator[tuple[int, int, Prediction]]:
-        """Parse lazily: the records are re-read by the hundred thousand. Those refused then are refused again."""
-        for first in range(0, len(raw), self._config.batch.slice_records):
-            records = [record for _, _, record in raw[first : first + self._config.batch.slice_records]]
-            parsed = self._intake.parse(
-                [Topic.PREDICTIONS] * len(records), records, limits_ms=(-FAR_FUTURE_MS, FAR_FUTURE_MS), skipped=set()
-            )
-            for offset, time_ms, event in zip(
-                parsed.slice.offsets, parsed.slice.times_ms, parsed.slice.events, strict=True
-            ):
-                assert isinstance(event, Prediction), "the predictions topic decodes to predictions"
-                yield offset, time_ms, event
+    def _take(self, thawing: Thawing, records: Sequence[ConsumerRecord]) -> None:
+        """Parse the records that wait, and put them back. Those that were refused then are refused again."""
+        # one that waits for long in one family must not make those of the others be parsed
+        is_waiting = thawing.wants(np.array([record.offset for record in records]))
+        waiting = [record for record, is_one in zip(records, is_waiting.tolist(), strict=True) if is_one]
+        parsed = self._intake.parse(
+            [Topic.PREDICTIONS] * len(waiting), waiting, limits_ms=(-FAR_FUTURE_MS, FAR_FUTURE_MS), skipped=set()
+        )
+        thawing.take(parsed.slice)
 
     async def _replay(
         self, memory: Memory, entries: Sequence[journal.Entry], reader: Reader, beginnings: Mapping[Topic, int]

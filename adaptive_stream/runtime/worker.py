@@ -382,8 +382,11 @@ class Worker:
         )
         await asyncio.gather(*(self._close(partition) for partition in list(self.tasks)))
         if self._consumer is not None:
-            with contextlib.suppress(kafka_errors.KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(self._consumer.stop(), timeout=max(1.0, deadline - time.monotonic()))
+            stopping = asyncio.create_task(self._consumer.stop())
+            await asyncio.wait([stopping], timeout=max(1.0, deadline - time.monotonic()))
+            stopping.cancel()
+            # whatever it says: without a broker the client ends with the cancellation of its own fetches
+            await asyncio.gather(stopping, return_exceptions=True)
 
 
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types

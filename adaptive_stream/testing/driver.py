@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from adaptive_stream.contracts.events import Control, Metrics, Prediction
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.core.fleets import Fleets, Thawing
 from adaptive_stream.core.slice import Frozen, Slice, Stepped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from adaptive_stream.config import Config
     from adaptive_stream.contracts.events import InputEvent
@@ -90,7 +90,23 @@ class Driver:
         first = frozen.first_waiting_offset
         waiting = [] if first is None else [p for p in self.predictions if p[0] >= first]
         pages = {key: self.pages[key] for key in frozen.directory}
-        return Fleets.thaw(self.config, frozen.head, pages, waiting)
+        return thaw(self.config, frozen.head, pages, waiting)
+
+
+def thaw(
+    config: Config, head: bytes, pages: Mapping[str, bytes], waiting: Sequence[tuple[int, int, Prediction]]
+) -> Fleets:
+    """Return new fleets from a snapshot and the (offset, time_ms, event) of predictions, those that wait among them."""
+    thawing = Thawing(config, head, pages)
+    thawing.take(
+        Slice(
+            topics=[Topic.PREDICTIONS] * len(waiting),
+            offsets=[offset for offset, _, _ in waiting],
+            times_ms=[time_ms for _, time_ms, _ in waiting],
+            events=[event for _, _, event in waiting],
+        )
+    )
+    return thawing.finish()
 
 
 def topic_of(event: InputEvent) -> Topic:

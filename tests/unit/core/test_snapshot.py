@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adaptive_stream.contracts.events import Metrics
-from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.testing.driver import thaw
 from tests.unit.core.scene import Scene, prediction
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def test_a_snapshot_is_untouched_by_later_steps() -> None:
     waiting = list(scene.driver.predictions)
     scene.label(50, 50, **SERVED)
     scene.after(1_000)
-    assert Fleets.thaw(scene.driver.config, frozen.head, pages, waiting).dump() == before
+    assert thaw(scene.driver.config, frozen.head, pages, waiting).dump() == before
 
 
 def test_only_what_changed_is_in_the_next_snapshot() -> None:
@@ -171,7 +171,7 @@ def test_a_family_that_is_gone_is_forgotten_and_a_fresh_one_starts_empty() -> No
     old.step(prediction("p"), prediction("p", model_id="g"))
     frozen = old.driver.freeze()
     scene = Scene('families.h.match=["h*"]')
-    thawed = Fleets.thaw(scene.driver.config, frozen.head, old.driver.pages, old.driver.predictions)
+    thawed = thaw(scene.driver.config, frozen.head, old.driver.pages, old.driver.predictions)
     assert [(fleet.name, fleet.models.count) for fleet in thawed.fleets] == [("f", 1), ("h", 0)]
 
 
@@ -180,7 +180,7 @@ def test_waiting_predictions_that_the_log_has_lost_are_left_out() -> None:
     scene.step(*(prediction(f"p{number}") for number in range(5)), scene.correction("p3"))
     frozen = scene.driver.freeze()
     left = [kept for kept in scene.driver.predictions if kept[0] >= 2]
-    thawed = Fleets.thaw(scene.driver.config, frozen.head, scene.driver.pages, left)
+    thawed = thaw(scene.driver.config, frozen.head, scene.driver.pages, left)
     join = thawed.fleets[0].join
     assert list(join.index) == [(0, "p2"), (0, "p3"), (0, "p4")]
     assert join.col["flags"][join.slots(np.arange(join.head, join.tail))].tolist() == [0, 3, 0]
@@ -193,7 +193,7 @@ def frozen() -> tuple[Scene, Frozen]:
 
 
 def tampered(scene: Scene, frozen: Frozen, *, head: bytes | None = None, pages: dict[str, bytes] | None = None) -> None:
-    Fleets.thaw(
+    thaw(
         scene.driver.config,
         frozen.head if head is None else head,
         scene.driver.pages if pages is None else pages,

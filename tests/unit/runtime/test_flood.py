@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import numpy as np
 import pytest
 
 from adaptive_stream.contracts.clock import format_time
@@ -14,7 +15,7 @@ from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Adaptation, AdaptationKind, Correction, Prediction, Trigger
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.core import snapshot
+from adaptive_stream.core.fleets import Thawing
 from adaptive_stream.runtime import http
 from adaptive_stream.runtime.http import Server
 from adaptive_stream.runtime.intake import Refused
@@ -123,9 +124,9 @@ def test_a_restore_holds_the_predictions_that_wait_and_no_others_between_them() 
     for number in range(10 * capacity):
         driver.send(Prediction(prediction_id=f"p{number}", model_id="m", output=0.5), at_ms=START_MS + number)
     driver.run()
-    marks = snapshot.marks(driver.fleets.freeze().head)
-    held = [offset for offset in range(10 * capacity + 1) if any(offset in mark for mark in marks)]
-    assert held == [0, *range(9 * capacity + 1, 10 * capacity + 1)]
+    frozen = driver.freeze()
+    held = Thawing(tree, frozen.head, frozen.pages).wants(np.arange(10 * capacity + 1))
+    assert np.flatnonzero(held).tolist() == [0, *range(9 * capacity + 1, 10 * capacity + 1)]
 
 
 # -- the process -------------------------------------------------------------------------------------------------
