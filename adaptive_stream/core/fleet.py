@@ -334,7 +334,6 @@ class Fleet:
 
     def put_back(self, slice_: Slice, places: list[int]) -> None:
         """Take waiting predictions in again, in a restore: they are counted already, their series are there."""
-        self.reserve(len(places))
         events = [slice_.events[place] for place in places]
         part = bulk.part(self, events, list(range(len(events)))) if events else None
         if part is None or self.join.overflow(len(events)):  # as when one has a time of its own

@@ -113,6 +113,7 @@ class Waiting:
         self._saved = saved
         self._first = saved.first_offset
         self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8)).astype(bool)
+        fleet.reserve(int(self._bits.sum()))  # at once: a ring that grows is copied
 
     def wants(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which of the predictions at these offsets wait in this fleet."""
