@@ -314,7 +314,8 @@ async def audit(scene: Scene, ledger: Ledger, states: dict[int, bytes]) -> None:
 def check_effects(found: dict[Topic, list[ConsumerRecord]], ledger: Ledger) -> None:
     """Check what the ledger knows by itself: orders, dead letters, counts."""
     answered = Counter(order_ for r in found[Topic.ADAPTATIONS] for order_ in msgspec.json.decode(r.value)["caused_by"])
-    assert answered == Counter(ledger.orders), "each order is answered once"
+    orders = Counter(ledger.orders)
+    assert answered == orders, f"not once: unanswered {orders - answered}, too often {answered - orders}"
     letters = Counter((r.value, dict(r.headers)["as_error_code"].decode()) for r in found[Topic.DEAD_LETTERS])
     assert letters == Counter(ledger.letters.items()), "each bad record is in the dead letters once"
     last: dict[str, ModelStatus] = {}
