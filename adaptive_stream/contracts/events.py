@@ -289,15 +289,100 @@ class Estimate(Event, frozen=True, kw_only=True):
 
 
 class PaneFigures(Event, frozen=True, kw_only=True):
-    """What one pane of event time holds, credited to the time of the predictions."""
+    """What one pane of event time holds.
+
+    ``labelled`` and ``value`` are credited to the time of the predictions, ``arrived`` and ``arrived_value`` are the
+    labels that came in this time, whatever the age of their predictions.
+    """
 
     starts_at: Timestamp
     labelled: Annotated[int, Meta(ge=0)]
     value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    arrived: Annotated[int, Meta(ge=0)] = 0
+    arrived_value: float | None = None
+    estimated: float | None = None
+    predictions: Annotated[int, Meta(ge=0)] = 0
+    failed: Annotated[int, Meta(ge=0)] = 0
+    latency_ms: float | None = None
+    confidence: float | None = None
+
+
+class Direction(StrEnum):
+    """Where a figure is going; ``unknown`` with fewer than three panes."""
+
+    IMPROVING = "improving"
+    STABLE = "stable"
+    DECLINING = "declining"
+    UNKNOWN = "unknown"
+
+
+class Trend(Event, frozen=True, kw_only=True):
+    """The slope of a figure over its last panes: units of the figure for each pane, with its 95 % interval."""
+
+    direction: Direction
+    panes: Annotated[int, Meta(ge=0)]
+    slope: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class HealthLevel(StrEnum):
+    """The health of a series, from its score."""
+
+    EXCELLENT = "excellent"
+    GOOD = "good"
+    FAIR = "fair"
+    POOR = "poor"
+    INSUFFICIENT_DATA = "insufficient_data"
+
+
+class Health(Event, frozen=True, kw_only=True):
+    """The documented score: each part gives 0, ½ or 1; ``points`` are scaled to three parts where one has no data."""
+
+    level: HealthLevel
+    points: float | None = None
+    parts: dict[str, float] = {}
+
+
+class CalibrationBin(Event, frozen=True, kw_only=True):
+    """One bin of the calibration curve: the mean of what was predicted, and the share that came true."""
+
+    n: Annotated[int, Meta(ge=0)]
+    predicted: float
+    observed: float
+
+
+class BaselineSource(StrEnum):
+    """Where a baseline comes from. A stated objective beats a learned one."""
+
+    LEARNED = "learned"
+    ORDERED = "ordered"
+    STATED = "stated"
+
+
+class OpenAlert(Event, frozen=True, kw_only=True):
+    """An alert that is not over: ``stage`` is pending, firing or resolved (in its cool-down)."""
+
+    alertname: str
+    stage: str
+    severity: Severity
+    since: Timestamp
+    starts_at: Timestamp | None = None
+    value: float | None = None
+    threshold: float | None = None
+    acknowledged: bool = False
+    silenced_until: Timestamp | None = None
 
 
 class SeriesStatus(Event, frozen=True, kw_only=True):
-    """One variant of a model on one channel."""
+    """One variant of a model on one channel.
+
+    ``metrics`` are those of the window, credited to the time of the predictions; ``arrived`` those of the labels that
+    came in the window; ``estimated`` need no labels, and are blind to concept drift; ``reported`` is what tools say.
+    ``confusion`` has a row for each true class and a column for each predicted one, in the order of ``classes``.
+    """
 
     variant_id: Id
     channel_id: Id
@@ -308,8 +393,22 @@ class SeriesStatus(Event, frozen=True, kw_only=True):
     total: Estimate
     baseline: Estimate | None = None
     baseline_set_at: Timestamp | None = None
+    baseline_version: Annotated[int, Meta(ge=0)] = 0
+    baseline_source: BaselineSource | None = None
+    baselines: dict[str, float] = {}
+    metrics: dict[str, Estimate] = {}
+    arrived: dict[str, Estimate] = {}
+    estimated: dict[str, Estimate] = {}
+    reported: dict[str, Estimate] = {}
+    values: dict[str, float] = {}
+    trends: dict[str, Trend] = {}
+    health: Health | None = None
+    calibration: list[CalibrationBin] = []
+    classes: list[str] = []
+    confusion: list[list[int]] = []
     panes: list[PaneFigures] = []
     alerts: dict[str, str] = {}
+    open_alerts: list[OpenAlert] = []
 
 
 class ModelStatus(Event, frozen=True, kw_only=True):

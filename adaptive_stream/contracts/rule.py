@@ -24,7 +24,7 @@ from adaptive_stream.contracts.events import (
 from adaptive_stream.contracts.plain import check_plain
 
 if TYPE_CHECKING:
-    from adaptive_stream.contracts.events import InputEvent, OutputEvent
+    from adaptive_stream.contracts.events import InputEvent, OutputEvent, SeriesStatus
 
 FIGURES = (
     "accuracy",
@@ -96,10 +96,19 @@ def check_output(event: OutputEvent, *, root: str, max_depth: int) -> None:
             if event.last_adaptation_at is not None:
                 check_time(event.last_adaptation_at, f"{root}.last_adaptation_at")
             for place, series in enumerate(event.series):
-                if series.baseline_set_at is not None:
-                    check_time(series.baseline_set_at, f"{root}.series[{place}].baseline_set_at")
-                for number, pane in enumerate(series.panes):
-                    check_time(pane.starts_at, f"{root}.series[{place}].panes[{number}].starts_at")
+                _check_series(series, f"{root}.series[{place}]")
+
+
+def _check_series(series: SeriesStatus, root: str) -> None:
+    if series.baseline_set_at is not None:
+        check_time(series.baseline_set_at, f"{root}.baseline_set_at")
+    for number, alert in enumerate(series.open_alerts):
+        for field in ("since", "starts_at", "silenced_until"):
+            text = getattr(alert, field)
+            if text is not None:
+                check_time(text, f"{root}.open_alerts[{number}].{field}")
+    for number, pane in enumerate(series.panes):
+        check_time(pane.starts_at, f"{root}.panes[{number}].starts_at")
 
 
 def check_time(text: str, path: str) -> None:

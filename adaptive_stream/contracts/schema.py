@@ -21,13 +21,19 @@ from adaptive_stream.contracts.events import (
     AdaptationKind,
     Alert,
     AlertStatus,
+    BaselineSource,
+    CalibrationBin,
     Control,
     Correction,
+    Direction,
     Estimate,
+    Health,
+    HealthLevel,
     InputEvent,
     Metrics,
     ModelCommand,
     ModelStatus,
+    OpenAlert,
     OutputEvent,
     PaneFigures,
     Prediction,
@@ -35,6 +41,7 @@ from adaptive_stream.contracts.events import (
     Rating,
     SeriesStatus,
     Severity,
+    Trend,
     Trigger,
 )
 from adaptive_stream.contracts.rule import ALERT_LABELS, FIGURES
@@ -179,8 +186,43 @@ EXAMPLES: dict[Topic, tuple[InputEvent | OutputEvent, ...]] = {
                     labelled=5200,
                     window=Estimate(n=2400, value=0.71, low=0.69, high=0.73),
                     total=Estimate(n=5200, value=0.75, low=0.74, high=0.76),
-                    panes=[PaneFigures(starts_at=_AT, labelled=2400, value=0.71)],
+                    baseline=Estimate(n=1000, value=0.83),
+                    baseline_set_at=_AT,
+                    baseline_version=1,
+                    baseline_source=BaselineSource.LEARNED,
+                    baselines={"accuracy": 0.83, "latency_p95_ms": 9.5},
+                    metrics={
+                        "accuracy": Estimate(n=2400, value=0.71, low=0.69, high=0.73),
+                        "latency_p95_ms": Estimate(n=2500, value=9.8, low=9.1, high=10.4),
+                    },
+                    arrived={"accuracy": Estimate(n=2380, value=0.72, low=0.7, high=0.74)},
+                    estimated={"accuracy": Estimate(n=2500, value=0.82, low=0.8, high=0.84)},
+                    trends={
+                        "accuracy": Trend(
+                            direction=Direction.DECLINING, panes=10, slope=-0.012, low=-0.016, high=-0.008
+                        )
+                    },
+                    health=Health(level=HealthLevel.GOOD, points=2.0, parts={"accuracy": 0, "latency": 1, "errors": 1}),
+                    calibration=[CalibrationBin(n=1200, predicted=0.2, observed=0.31)],
+                    classes=["0", "1"],
+                    confusion=[[1500, 300], [396, 204]],
+                    panes=[
+                        PaneFigures(
+                            starts_at=_AT, labelled=2400, value=0.71, low=0.69, high=0.73, predictions=2500
+                        )
+                    ],
                     alerts={"AccuracyDegraded": "firing"},
+                    open_alerts=[
+                        OpenAlert(
+                            alertname="AccuracyDegraded",
+                            stage="firing",
+                            severity=Severity.HIGH,
+                            since=_AT,
+                            starts_at=_AT,
+                            value=0.71,
+                            threshold=0.78,
+                        )
+                    ],
                 )
             ],
             feedback={"joined": 5200},
