@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit schemas integration bench chaos clean
+.PHONY: help demo test check lint types imports unit schemas integration statistical bench chaos clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ unit: $(VENV)/.test
 
 integration: $(VENV)/.test ## the tests on a real Kafka
 	$(BIN)/python -m pytest -m integration tests/integration
+
+statistical: $(VENV)/.test ## coverage, false alarms and delays, with intervals; figures in tests/statistical/results.json
+	$(BIN)/python -m pytest -m statistical tests/statistical
 
 $(VENV)/.peer: | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/peer
