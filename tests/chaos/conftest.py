@@ -94,9 +94,9 @@ def lay_siege(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that a test may fill; only where the kernel lets this user mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    """A file system that a test may fill, where a first broker keeps its data; only where a user may mount one."""
+    folder = tmp_path / "kafka" / "data-1"
+    folder.mkdir(parents=True)
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder],
         capture_output=True,

@@ -103,31 +103,29 @@ async def test_workers_wait_quietly_for_a_broker_that_is_gone_for_long_and_catch
         await siege.share(*crew)
 
 
-async def test_a_broker_whose_disk_is_full_stops_the_work_and_loses_nothing_of_it(
+async def test_one_of_three_brokers_fills_its_disk_and_dies_and_nothing_is_lost(
     small_disk: Path, lay_siege: Callable[..., Siege]
 ) -> None:
-    with EmbeddedKafka(folder=small_disk / "kafka", properties=PROPERTIES) as broker:
-        siege = lay_siege(broker)
-        filler = small_disk / "filler"
+    with EmbeddedKafka(brokers=3, folder=small_disk.parent, properties=PROPERTIES) as brokers:
+        siege = lay_siege(brokers, *REPLICATED)
         async with siege.under_way() as app:
-            worker = siege.start(instance="alone")
-            await siege.share(worker)
+            crew = [siege.start(), siege.start()]
+            await siege.share(*crew)
             await app.reached(float(siege.dice.uniform(0.1, 0.5)))
             async with app.silent():
-                worker.send(signal.SIGSTOP)
-                await siege.closed()  # as above: a lone broker must not die between a commit and its markers
-                fill(filler)
-                siege.mark("the disk is full")
-                worker.send(signal.SIGCONT)
-                await until(lambda: state_of_pid(broker.pids[1]) in "XZ", what="the broker gives up")
-                assert "No space left on device" in (small_disk / "kafka" / "node-1.log").read_text(errors="replace")
-                await worker.said("task_failed")
-                filler.unlink()
-                broker.kill(1)
-                await restart(broker, 1)
-                siege.mark("there is room again, and the broker is back")
-            await siege.share(worker)
-            assert worker.code is None, "the worker waited"
+                fill(small_disk / "filler")
+                siege.mark("the disk of node 1 is full")
+                await until(lambda: state_of_pid(brokers.pids[1]) in "XZ", what="the broker gives up")
+                log = (small_disk.parent / "node-1.log").read_text(errors="replace")
+                assert "No space left on device" in log
+                siege.mark("node 1 is gone")
+            await app.moved(5_000)
+            (small_disk / "filler").unlink()
+            brokers.kill(1)
+            await restart(brokers, 1)
+            siege.mark("there is room again, and node 1 is back")
+            await siege.share(*crew)
+            assert [worker.code for worker in crew] == [None, None]
 
 
 def fill(path: Path) -> None:
