@@ -7,29 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from adaptive_stream.config.family import Family  # noqa: TC001 - pydantic needs it at run time
+from adaptive_stream.config.node import Name, Tree, unless
 from adaptive_stream.config.provider import load_provider
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.topics import Topic  # noqa: TC001 - part of the public signature
-
-T = TypeVar("T", bound=BaseModel)
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._-]+$")]
-
-
-class Tree(BaseModel):
-    """A part of the configuration: frozen, and an unknown field is a mistake."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
-def _unless(mistakes: list[str], tree: T) -> T:
-    """Return the tree, or raise with everything that is wrong with it."""
-    if mistakes:
-        raise ValueError("; ".join(mistakes))
-    return tree
 
 
 class Security(Tree):
@@ -130,7 +116,7 @@ class Kafka(Tree):
             mistakes.append("heartbeat_interval_ms must be at most a third of session_timeout_ms")
         if self.request_timeout_ms <= max(self.session_timeout_ms, self.rebalance_timeout_ms):
             mistakes.append("request_timeout_ms must be above session_timeout_ms and rebalance_timeout_ms")
-        return _unless(mistakes, self)
+        return unless(mistakes, self)
 
 
 class Topics(Tree):
@@ -211,99 +197,6 @@ class Log(Tree):
     format: Literal["auto", "json", "console"] = Field("auto", description="auto: JSON unless on a terminal")
 
 
-class Feature(Tree):
-    """One input of a family's models."""
-
-    name: str = Field(min_length=1, max_length=256)
-    kind: Literal["numeric", "categorical"] = "numeric"
-    levels: list[str] = Field(default=[], max_length=4_096, description="of a categorical feature, without 'other'")
-
-    @model_validator(mode="after")
-    def _levels(self) -> Feature:
-        mistakes: list[str] = []
-        if self.kind == "categorical" and not self.levels:
-            mistakes.append("a categorical feature needs levels")
-        if self.kind == "numeric" and self.levels:
-            mistakes.append("a numeric feature has no levels; is it categorical?")
-        if len(set(self.levels)) != len(self.levels):
-            mistakes.append("levels must differ from each other")
-        return _unless(mistakes, self)
-
-
-class Monitor(Tree):
-    """What is measured, over which time, against what."""
-
-    pane_s: int = Field(3_600, ge=1, le=2_678_400, description="event time of one pane")
-    panes: int = Field(24, ge=1, le=400, description="panes of the window: 24 hours by default")
-    evaluate_every_s: int = Field(300, ge=1, le=2_678_400, description="stream time between two looks")
-    status_interval_s: int = Field(300, ge=1, le=2_678_400, description="stream time between two statuses")
-    baseline_labels: int = Field(1_000, ge=10, le=10_000_000, description="labelled examples that make the baseline")
-    baseline: float | None = Field(None, description="a stated objective beats a learned baseline")
-
-    @model_validator(mode="after")
-    def _grids(self) -> Monitor:
-        if self.status_interval_s % self.evaluate_every_s:
-            raise ValueError("status_interval_s must be a multiple of evaluate_every_s")
-        return self
-
-
-class Alerts(Tree):
-    """When accuracy counts as degraded."""
-
-    drop: float = Field(0.05, gt=0, lt=1, description="below the baseline: medium")
-    drop_high: float = Field(0.10, gt=0, le=1, description="below the baseline: high")
-    min_labels: int = Field(100, ge=1, le=10_000_000, description="in the window, before anything is said")
-    for_s: int = Field(0, ge=0, le=31_536_000, description="stream time for which the drop must last")
-    recovery: float = Field(0.5, gt=0, le=1, description="resolved when the drop is below this share of `drop`")
-    cool_down_s: int = Field(0, ge=0, le=31_536_000, description="stream time after a resolution without a new alert")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Alerts:
-        if self.drop_high < self.drop:
-            raise ValueError("drop_high must not be below drop")
-        return self
-
-
-class Family(Tree):
-    """A template that many models share."""
-
-    match: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
-        min_length=1, description="patterns over model ids, as tenant-*/churn"
-    )
-    task: Literal["binary", "multiclass", "regression"] = "binary"
-    threshold: float = Field(0.5, ge=0, le=1, description="binary: from here on the positive class is predicted")
-    classes: list[str] = Field(default=[], max_length=1_024, description="multiclass: in the order of probabilities")
-    tolerance: float = Field(1.0, gt=0, description="regression: the absolute error that counts as a full error")
-    features: list[Feature] = Field(default=[], max_length=4_096, description="empty: neither checked nor kept")
-    max_models: int = Field(10_000, ge=1, le=1_000_000, description="a task")
-    max_variants: int = Field(16, ge=1, le=1_000, description="a model; further ones count as 'other'")
-    max_channels: int = Field(16, ge=1, le=1_000, description="a model; further ones count as 'other'")
-    monitor: Monitor = Monitor()
-    alerts: Alerts = Alerts()
-
-    @model_validator(mode="after")
-    def _whole(self) -> Family:
-        mistakes: list[str] = []
-        if self.task == "multiclass" and len(set(self.classes)) < 2:
-            mistakes.append("multiclass needs classes, at least two different ones")
-        if self.task != "multiclass" and self.classes:
-            mistakes.append(f"classes belong to task: multiclass, this is {self.task}")
-        names = [feature.name for feature in self.features]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            mistakes.append(f"features are named twice: {', '.join(twice)}")
-        baseline = self.monitor.baseline
-        if baseline is not None and self.task != "regression" and not 0 <= baseline <= 1:
-            mistakes.append("monitor.baseline of an accuracy is between 0 and 1")
-        if baseline is not None and self.task == "regression":
-            # scores are 1 - error / tolerance, cut off at 0: nothing is worse than an error of one tolerance
-            if baseline < 0:
-                mistakes.append("monitor.baseline of an error is not negative")
-            elif baseline + self.alerts.drop * self.tolerance >= self.tolerance:
-                mistakes.append("tolerance leaves no room above monitor.baseline for alerts.drop: no alert could fire")
-        return _unless(mistakes, self)
-
-
 class Config(Tree):
     """The whole configuration of a worker."""
 
@@ -336,7 +229,7 @@ class Config(Tree):
                 if seen.get(pattern, name) != name
             ]
             seen |= {pattern: name for pattern in family.match if pattern not in seen}
-        return _unless(mistakes, self)
+        return unless(mistakes, self)
 
 
 def _secret(value: SecretStr | None, path: Path | None) -> str | None:

@@ -13,18 +13,24 @@ import numpy as np
 
 from adaptive_stream.contracts.clock import format_time, parse_time
 from adaptive_stream.contracts.events import Action, Adaptation, AdaptationKind, Trigger
+from adaptive_stream.contracts.figure import LABELLED
 from adaptive_stream.core.model import FROZEN, STOPPED
+from adaptive_stream.monitor.baseline import PLACE
 
 if TYPE_CHECKING:
     from adaptive_stream.contracts.events import Control, OutputEvent
     from adaptive_stream.core.fleet import Fleet
 
+MAX_SILENCE_S = 31_536_000
+SHARES = {name for name in LABELLED if "error" not in name and name != "log_loss"} | {"error_rate", "confidence"}
 NAMESPACE = uuid.UUID("5d0f8f0a-6a7e-5b0c-8d52-1f4be9d6a6ff")  # of adaptation ids; any constant would do
 KINDS = list(AdaptationKind)  # a kind's place here is its number in the models table: the enum only grows
 
 ARGS: dict[Action, frozenset[str]] = {
     **dict.fromkeys((Action.FREEZE, Action.RESUME, Action.STOP, Action.START), frozenset()),
-    Action.SET_BASELINE: frozenset({"value"}),
+    Action.SET_BASELINE: frozenset({"value", "metric"}),
+    Action.ACKNOWLEDGE: frozenset({"alertname", "variant_id", "channel_id"}),
+    Action.SILENCE: frozenset({"alertname", "variant_id", "channel_id", "duration_s"}),
 }
 """What is obeyed, and the names that each takes in ``args``."""
 
@@ -72,6 +78,10 @@ class Answers:
                 return AdaptationKind.APPLIED, {"action": "start"}
             case Action.SET_BASELINE:
                 return self._set_baseline(event, row, now_ms=now_ms)
+            case Action.ACKNOWLEDGE:
+                return self._acknowledge(event, row)
+            case Action.SILENCE:
+                return self._silence(event, row, now_ms=now_ms)
             case _:
                 return AdaptationKind.REJECTED, {
                     "why": f"{event.action.value} needs an organ that this version does not have",
@@ -81,23 +91,76 @@ class Answers:
     def _set_baseline(self, event: Control, row: int, *, now_ms: int) -> tuple[AdaptationKind, dict[str, Any]]:
         monitor = self._fleet.monitor
         series = np.flatnonzero(monitor.series.col["row"][: monitor.series.count] == row)
-        stated = event.args.get("value")
+        metric, stated = event.args.get("metric", monitor.baselines.main), event.args.get("value")
+        if metric not in PLACE:
+            return AdaptationKind.REJECTED, {"why": f"args.metric must be one of {', '.join(PLACE)}"}
         if stated is not None:
             is_number = isinstance(stated, int | float) and not isinstance(stated, bool)
-            if not is_number or not 0 <= stated <= (np.inf if self._fleet.family.task == "regression" else 1):
+            if not is_number or not 0 <= stated <= (1 if metric in SHARES else np.inf):
                 return AdaptationKind.REJECTED, {"why": "args.value must be a number in the range of the metric"}
-            values = np.full(len(series), monitor.score_of_figure(float(stated)))
+            values = {metric: np.full(len(series), float(stated))}
         else:
-            windows = monitor.windows(series, now_ms=now_ms + 1)
-            series, values = series[windows.n > 0], windows.mean[windows.n > 0]
+            found = monitor.window(series, now_ms=now_ms + 1).some((metric,) if "metric" in event.args else PLACE)
+            is_known = found[metric].n > 0 if metric in found else np.zeros(len(series), dtype=bool)
+            values = {name: figure.value[is_known] for name, figure in found.items()}
+            series = series[is_known]
         if not len(series):
-            return AdaptationKind.REJECTED, {"why": "no label is in the window; give args.value"}
-        monitor.set_baseline(series, values, now_ms=now_ms)
+            return AdaptationKind.REJECTED, {"why": f"nothing in the window tells the {metric}; give args.value"}
+        monitor.order_baselines(series, values, now_ms=now_ms)
         shown = {
-            "/".join(monitor.series.keys[place][1:]): monitor.figure(float(value))
-            for place, value in zip(series.tolist(), values, strict=True)
+            "/".join(monitor.series.keys[place][1:]): float(value)
+            for place, value in zip(series.tolist(), values[metric], strict=True)
         }
-        return AdaptationKind.BASELINE_SET, {"baselines": shown}
+        named = {"metric": metric} if "metric" in event.args else {}
+        return AdaptationKind.BASELINE_SET, {**named, "baselines": shown}
+
+    def _chosen(self, event: Control, row: int) -> tuple[np.ndarray, np.ndarray] | str:
+        """Return the series and the rules that an order is about, or what is wrong with it."""
+        monitor, args = self._fleet.monitor, event.args
+        keys = enumerate(monitor.series.keys)
+        owners = monitor.series.col["row"]
+        wanted = args.get("variant_id"), args.get("channel_id")
+        series = [
+            number
+            for number, (_, variant, channel) in keys
+            if owners[number] == row and wanted[0] in (None, variant) and wanted[1] in (None, channel)
+        ]
+        if not series:
+            return "no series of this model has that variant_id and channel_id"
+        name = args.get("alertname")
+        places = [place for place, (rule, _) in enumerate(monitor.rules) if name in (None, rule)]
+        if not places:
+            return f"args.alertname must be one of {', '.join(rule for rule, _ in monitor.rules)}"
+        return np.array(series), np.array(places)
+
+    def _acknowledge(self, event: Control, row: int) -> tuple[AdaptationKind, dict[str, Any]]:
+        chosen = self._chosen(event, row)
+        if isinstance(chosen, str):
+            return AdaptationKind.REJECTED, {"why": chosen}
+        names = self._fleet.monitor.acknowledge(*chosen)
+        if not names:
+            return AdaptationKind.REJECTED, {"why": "no such alert is firing"}
+        return AdaptationKind.APPLIED, {
+            "action": "acknowledge",
+            "alerts": names,
+            "effect": "not told again until it ends",
+        }
+
+    def _silence(self, event: Control, row: int, *, now_ms: int) -> tuple[AdaptationKind, dict[str, Any]]:
+        duration_s = event.args.get("duration_s")
+        if (
+            not isinstance(duration_s, float | int)
+            or isinstance(duration_s, bool)
+            or not 0 <= duration_s <= MAX_SILENCE_S
+        ):
+            why = f"args.duration_s must be a number from 0 (ends a silence) to {MAX_SILENCE_S}"
+            return AdaptationKind.REJECTED, {"why": why}
+        chosen = self._chosen(event, row)
+        if isinstance(chosen, str):
+            return AdaptationKind.REJECTED, {"why": chosen}
+        until_ms = now_ms + round(duration_s * 1000)
+        self._fleet.monitor.silence(*chosen, until_ms=until_ms)
+        return AdaptationKind.APPLIED, {"action": "silence", "until": format_time(until_ms)}
 
 
 def _adaptation(event: Control, kind: AdaptationKind, evidence: dict[str, Any], now_ms: int) -> Adaptation:

@@ -16,7 +16,7 @@ from adaptive_stream.contracts.errors import Reject
 from adaptive_stream.contracts.events import Control, Metrics, Prediction, Preference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 OCCURRED, FAILED = operator.attrgetter("occurred_at"), operator.attrgetter("failed")
+CONFIDENCE, LATENCY = operator.attrgetter("confidence"), operator.attrgetter("latency_ms")
 SERIES, ID = operator.attrgetter("model_id", "variant_id", "channel_id"), operator.attrgetter("prediction_id")
 
 
@@ -38,6 +39,8 @@ class Part:
     series: NDArray[np.int64]
     rows: NDArray[np.int64]
     outputs: NDArray[np.float64]
+    confidences: NDArray[np.float64]  # NaN where none is given
+    latencies: NDArray[np.float64]
     features: NDArray[np.float64] | None
 
     @property
@@ -107,7 +110,22 @@ def part(fleet: Fleet, events: Sequence[InputEvent], places: list[int]) -> Part 
         features = inputs.stack([event.features for event in mine]) if inputs.width else None
     except Reject:
         return None
-    return Part(places=places, new=new, series=series, rows=rows, outputs=outputs, features=features)
+    return Part(
+        places=places,
+        new=new,
+        series=series,
+        rows=rows,
+        outputs=outputs,
+        confidences=_given(list(map(CONFIDENCE, mine))),
+        latencies=_given(list(map(LATENCY, mine))),
+        features=features,
+    )
+
+
+def _given(values: list[float | None]) -> NDArray[np.float64]:
+    if values.count(None) == len(values):
+        return np.full(len(values), np.nan)
+    return np.array(values, dtype=np.float64)  # None becomes NaN
 
 
 def _is_in_order(fleet: Fleet, part: Part, others: Sequence[tuple[int, InputEvent]]) -> bool:
@@ -135,9 +153,14 @@ def _wanted(event: Feedback) -> tuple[str, ...]:
     return (event.chosen, event.rejected) if isinstance(event, Preference) else (event.prediction_id,)
 
 
+def served(part: Part, *, now_ms: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+    """Return what the monitor wants to know beside the ring's columns; ``now_ms`` is the slice's stream time."""
+    return {"confidence": part.confidences, "latency": part.latencies, "now": now_ms[part.places]}
+
+
 def columns(
     part: Part, *, offsets: NDArray[np.int64], times_ms: NDArray[np.int64], cells: NDArray[np.int64]
-) -> Mapping[str, NDArray[np.generic]]:
+) -> dict[str, NDArray[np.generic]]:
     """Return the ring's columns of the predictions. The arrays are the slice's: offset, time, grid cell of arrival."""
     made: dict[str, NDArray[np.generic]] = {
         "offset": offsets[part.places],

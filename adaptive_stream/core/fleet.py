@@ -13,15 +13,16 @@ import numpy as np
 
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.errors import ErrorCode, Reject
-from adaptive_stream.contracts.events import Correction, Preference, Rating
+from adaptive_stream.contracts.events import Alert, Correction, Preference, Rating
 from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core import bulk
 from adaptive_stream.core.answer import Answers
 from adaptive_stream.core.input import Inputs
 from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
 from adaptive_stream.core.model import STOPPED
-from adaptive_stream.core.report import alert_events, model_status
-from adaptive_stream.monitor.prequential import NEVER, Prequential
+from adaptive_stream.core.report import alert_events, model_statuses
+from adaptive_stream.monitor.monitor import Monitor
+from adaptive_stream.monitor.ring import NEVER
 from adaptive_stream.stats.rows import Column, Rows
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from adaptive_stream.config.tree import Config, Family
+    from adaptive_stream.config import Config, Family
     from adaptive_stream.contracts.events import (
         Control,
         Feedback,
@@ -60,7 +61,7 @@ class Fleet:
         self.inputs = Inputs(family)
         self._grid_ms = family.monitor.evaluate_every_s * 1000
         self.join = Join(config.join, features=len(family.features), grid_ms=self._grid_ms)
-        self.monitor = Prequential(family)
+        self.monitor = Monitor(family)
         self.models = Rows(
             [
                 Column("outcomes", "<i8", (len(Outcome),)),
@@ -77,6 +78,7 @@ class Fleet:
         self.dropped = {"series_folded": 0, "unscored_while_stopped": 0}
         self._variants: dict[int, tuple[set[str], set[str]]] = {}
         self._series: dict[tuple[int, str, str], int] = {}
+        self._first_series: dict[int, int] = {}  # by row: where what has no series of its own is counted
         self._begin_run()
 
     def _begin_run(self) -> None:
@@ -84,7 +86,9 @@ class Fleet:
         self._first = self.join.tail
         self._offsets: list[int] = []
         self._times: list[int] = []
-        self._arrivals: list[int] = []
+        self._nows: list[int] = []
+        self._confidences: list[float] = []
+        self._latencies: list[float] = []
         self._rows: list[int] = []
         self._serieses: list[int] = []
         self._outputs: list[float] = []
@@ -92,7 +96,8 @@ class Fleet:
         # (sequence, label, stream time, series, output): of an inline example the sequence is -1, of a joined one the
         # series and the output are found in the ring
         self._examples: list[tuple[int, float, int, int, float]] = []
-        self._rated: list[tuple[int, float]] = []  # (sequence, share of the scale)
+        self._rated: list[tuple[int, float, int]] = []  # (sequence, share of the scale, stream time)
+        self._preferred: list[tuple[int, int]] = []  # (sequence, stream time)
         self._outcomes: list[tuple[int, int, int]] = []  # (row, outcome, by how much)
 
     # -- rows ----------------------------------------------------------------------------------------------------
@@ -136,6 +141,7 @@ class Fleet:
         channels.add(channel)
         found = self.monitor.add((self.models.keys[row][0], variant, channel), row=row)
         self._series[row, variant, channel] = found
+        self._first_series.setdefault(row, found)
         return found
 
     def reindex(self) -> None:
@@ -143,6 +149,7 @@ class Fleet:
         for number, (model_id, variant, channel) in enumerate(self.monitor.series.keys):
             row = self.models.index[model_id,]
             self._series[row, variant, channel] = number
+            self._first_series.setdefault(row, number)
             variants, channels = self._variants.setdefault(row, (set(), set()))
             variants.add(variant)
             channels.add(channel)
@@ -171,7 +178,9 @@ class Fleet:
         series = self.series(row, event.variant_id, event.channel_id)
         self._offsets.append(offset)
         self._times.append(time_ms)
-        self._arrivals.append(now_ms // self._grid_ms)
+        self._nows.append(now_ms)
+        self._confidences.append(np.nan if event.confidence is None else event.confidence)
+        self._latencies.append(np.nan if event.latency_ms is None else event.latency_ms)
         self._rows.append(row)
         self._serieses.append(series)
         self._outputs.append(output)
@@ -227,7 +236,9 @@ class Fleet:
                     self._examples.append((sequence, self.inputs.label(event.label), now_ms, -1, np.nan))
             elif type(event) is Rating:
                 low, high = event.scale
-                self._rated.append((sequence, (event.score - low) / (high - low)))
+                self._rated.append((sequence, (event.score - low) / (high - low), now_ms))
+            else:
+                self._preferred.append((sequence, now_ms))
 
     def _miss(self, event: Feedback, key: Key, *, now_ms: int) -> None:
         """The prediction is not in the ring: it is gone, it is not needed, or it may still come."""
@@ -253,7 +264,15 @@ class Fleet:
             figure = getattr(event, name)
             if figure is not None:
                 self.models.col["reported"][row, place] = figure
+        self.monitor.report(self.series(row, event.variant_id, event.channel_id), event)
         self._note(row)
+
+    def refused(self, model_id: str, *, now_ms: int) -> None:
+        """Count a record of a model that became a dead letter; of one that is not known nothing is counted."""
+        row = self.row(model_id)
+        series = None if row is None else self._first_series.get(row)
+        if series is not None:
+            self.monitor.refuse(np.array([series]), np.array([now_ms]))
 
     def ordered(self, event: Control, *, time_ms: int, now_ms: int) -> list[OutputEvent]:
         """Obey an operator's order; whatever came before it counts already. Raises Reject."""
@@ -267,7 +286,7 @@ class Fleet:
     def flush(self) -> None:
         """Write what was taken in since the last flush into the arrays, and score what was joined."""
         if self._offsets:
-            self._write_predictions(self._first, self._columns())
+            self._write_predictions(self._first, self._columns(), self._served())
         if self._outcomes:
             rows, kinds, amounts = (np.array(part) for part in zip(*self._outcomes, strict=True))
             is_waiting = kinds < 0
@@ -279,15 +298,28 @@ class Fleet:
         if self._examples:
             self._score()
         if self._rated:
-            sequences, shares = (np.array(part) for part in zip(*self._rated, strict=True))
-            self.monitor.rate(self.join.col["series"][self.join.slots(sequences)], shares)
+            sequences, shares, now_ms = (np.array(part) for part in zip(*self._rated, strict=True))
+            self.monitor.rate(self._series_of(sequences), shares, now_ms=now_ms)
+        if self._preferred:
+            sequences, now_ms = (np.array(part) for part in zip(*self._preferred, strict=True))
+            self.monitor.prefer(self._series_of(sequences), now_ms=now_ms)
         self._begin_run()
+
+    def _series_of(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.join.col["series"][self.join.slots(sequences)].astype(np.int64)
+
+    def _served(self) -> dict[str, Any]:
+        return {
+            "confidence": np.array(self._confidences),
+            "latency": np.array(self._latencies),
+            "now": np.array(self._nows),
+        }
 
     def _columns(self) -> dict[str, Any]:
         columns: dict[str, Any] = {
             "offset": np.array(self._offsets),
             "time": np.array(self._times),
-            "arrival": np.array(self._arrivals),
+            "arrival": np.array(self._nows) // self._grid_ms,
             "row": np.array(self._rows),
             "series": np.array(self._serieses),
             "output": np.array(self._outputs),
@@ -296,25 +328,27 @@ class Fleet:
             columns["features"] = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
         return columns
 
-    def take_many(self, new: dict[Key, int], columns: Mapping[str, NDArray[Any]]) -> None:
+    def take_many(
+        self, new: dict[Key, int], columns: Mapping[str, NDArray[Any]], served: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Take in predictions that were checked already, all at once (core.bulk)."""
         first = self.join.tail
         for silent in self.join.insert_many(new):
             self._waits(silent, -1)
-        self._write_predictions(first, columns)
+        self._write_predictions(first, columns, served)
         self._first = self.join.tail
 
-    def _write_predictions(self, first: int, columns: Mapping[str, NDArray[Any]]) -> None:
-        rows, series = columns["row"], columns["series"]
+    def _write_predictions(
+        self, first: int, columns: Mapping[str, NDArray[Any]], served: Mapping[str, NDArray[Any]]
+    ) -> None:
+        rows, output = columns["row"], columns["output"]
         self.join.write(first, columns)
         np.add.at(self.models.col["waiting"], rows, 1)
         self.models.col["is_news"][rows] = 1
         self.models.touch(rows)
-        table = self.monitor.series
-        np.add.at(table.col["predictions"], series, 1)
-        failed = series[np.isnan(columns["output"])]
-        np.add.at(table.col["failed"], failed, 1)
-        table.touch(series)
+        self.monitor.serve(
+            columns["series"], {**served, "output": output}, times_ms=columns["time"], now_ms=served["now"]
+        )
 
     def _score(self) -> None:
         """Score joined and inline examples in the order in which they came."""
@@ -328,8 +362,8 @@ class Fleet:
         is_stopped = self.models.col["flags"][rows] & STOPPED > 0
         self.dropped["unscored_while_stopped"] += int(is_stopped.sum())
         keep = ~np.isnan(outputs) & ~is_stopped
-        scores = self.inputs.score(outputs[keep], labels[keep])
-        self.monitor.score(series[keep], scores, np.minimum(times, now_ms)[keep], now_ms[keep])
+        times = np.minimum(times, now_ms)
+        self.monitor.label(series[keep], outputs[keep], labels[keep], times_ms=times[keep], now_ms=now_ms[keep])
         self._note_many(rows)
 
     def put_back(self, slice_: Slice, places: list[int]) -> None:
@@ -382,21 +416,39 @@ class Fleet:
         for row in self.join.expire_early(now_ms=now_ms):
             self._orphan(row)
         self.flush()
-        looked, windows, turns = self.monitor.look(now_ms=now_ms)
-        outputs: list[OutputEvent] = list(alert_events(self, looked, windows, turns, now_ms=now_ms))
-        changed = [*turns.fired.tolist(), *turns.escalated.tolist(), *turns.resolved.tolist()]
-        if changed:
-            self._note_many(self.monitor.series.col["row"][looked[changed]])
+        outputs = self._alerts(now_ms=now_ms)
         if is_status_due or now_ms % (self.family.monitor.status_interval_s * 1000) == 0:
             news = np.flatnonzero(self.models.col["is_news"][: self.models.count])
-            outputs += [self.status(int(row), now_ms=now_ms) for row in news]
+            outputs += model_statuses(self, news, now_ms=now_ms)
             self.models.col["is_news"][news] = 0
             self.models.touch(news)
         return outputs
 
+    def idle(self, *, now_ms: int, idle_ms: int) -> list[OutputEvent]:
+        """Look at the alerts while no records come.
+
+        Args:
+            now_ms: stream time, which stands still.
+            idle_ms: for how long, by the journalled cut times.
+        """
+        outputs = self._alerts(now_ms=now_ms, idle_ms=idle_ms)
+        rows = np.unique([self.models.index[alert.model_id,] for alert in outputs if isinstance(alert, Alert)])
+        return [*outputs, *model_statuses(self, rows.astype(np.int64), now_ms=now_ms)]
+
+    def _alerts(self, *, now_ms: int, idle_ms: int = 0) -> list[OutputEvent]:
+        outputs: list[OutputEvent] = []
+        for looked in self.monitor.look(now_ms=now_ms, idle_ms=idle_ms):
+            told = list(alert_events(self, looked, now_ms=now_ms))
+            outputs += told
+            if told:
+                turns = looked.turns
+                changed = np.r_[turns.fired, turns.escalated, turns.resolved]
+                self._note_many(self.monitor.series.col["row"][looked.series[changed]])
+        return outputs
+
     def status(self, row: int, *, now_ms: int) -> ModelStatus:
         """Return the summary of one model."""
-        return model_status(self, row, now_ms=now_ms)
+        return model_statuses(self, np.array([row]), now_ms=now_ms)[0]
 
     def note_adaptation(self, row: int, *, kind: int, now_ms: int) -> None:
         """Count an adaptation of a model."""

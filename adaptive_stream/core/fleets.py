@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.events import ModelStatus
 
 MAX_KNOWN_MODELS = 200_000  # a cache of families by model id; emptied when full
-FORMAT = 1
+FORMAT = 2
 
 
 class _Head(msgspec.Struct, kw_only=True):
     stream_time_ms: int
     fleets: dict[str, snapshot.Head]
+    cut_ms: int
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
@@ -47,6 +48,7 @@ class Fleets:
     def __init__(self, config: Config) -> None:
         self.fleets = [Fleet(config, name=name, family=family) for name, family in config.families.items()]
         self.stream_time_ms = -1
+        self.cut_ms = -1  # of the newest batch that had records
         self._family_of: dict[str, Fleet] = {}
         self._grids_ms = np.array([fleet.family.monitor.evaluate_every_s * 1000 for fleet in self.fleets])
 
@@ -57,6 +59,11 @@ class Fleets:
             What is to be published, in order, and the places of records that were refused and changed nothing.
         """
         stepped = Stepped()
+        if slice_.cut_ms >= 0:
+            self.cut_ms = slice_.cut_ms
+        for place, model_id in slice_.refused:
+            if place == 0:
+                self._refused(model_id, self.stream_time_ms)
         if not slice_.events:
             return stepped
         times = np.maximum.accumulate(np.maximum(np.array(slice_.times_ms), self.stream_time_ms))
@@ -71,6 +78,22 @@ class Fleets:
         self.stream_time_ms = int(times[-1])
         return stepped
 
+    def idle(self, cut_ms: int) -> list[OutputEvent]:
+        """Look for silence while no records come. Replayed with the same cut time it says the same.
+
+        Args:
+            cut_ms: the journalled wall clock of a batch without records.
+        """
+        if self.cut_ms < 0 or self.stream_time_ms < 0:
+            return []
+        idle_ms = max(0, cut_ms - self.cut_ms)
+        return [event for fleet in self.fleets for event in fleet.idle(now_ms=self.stream_time_ms, idle_ms=idle_ms)]
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether silence would be news: some series has served predictions."""
+        return any(fleet.monitor.series.count for fleet in self.fleets)
+
     def counters(self) -> dict[str, dict[str, int]]:
         """Return what only grows, over all families: feedback by outcome (early is a level), and what was dropped."""
         outcomes = np.zeros(len(Outcome), dtype=np.int64)
@@ -80,7 +103,7 @@ class Fleets:
             parts = {
                 **fleet.join.dropped,
                 **fleet.dropped,
-                "pane_expired": fleet.monitor.expired,
+                **fleet.monitor.dropped,
                 "feedback_ids_forgotten": fleet.join.seen.forgotten,
                 "departed_ids_forgotten": fleet.join.departed.forgotten,
             }
@@ -119,12 +142,12 @@ class Fleets:
                 directory += [prefix + str(number) for number in range(table.page_count)]
         heads = {fleet.name: snapshot.head(fleet) for fleet in self.fleets}
         waiting = [saved.first_offset for saved in heads.values() if saved.first_offset >= 0]
-        head = msgspec.msgpack.encode(_Head(stream_time_ms=self.stream_time_ms, fleets=heads))
+        head = msgspec.msgpack.encode(_Head(stream_time_ms=self.stream_time_ms, fleets=heads, cut_ms=self.cut_ms))
         return Frozen(head=head, pages=pages, directory=directory, first_waiting_offset=min(waiting, default=None))
 
     def dump(self) -> bytes:
         """Return the whole state as canonical bytes: equal states, equal bytes."""
-        parts = [str(self.stream_time_ms).encode()]
+        parts = [f"{self.stream_time_ms} {self.cut_ms}".encode()]
         for fleet in self.fleets:
             parts.append(msgspec.msgpack.encode(snapshot.head(fleet)))
             parts += snapshot.ring(fleet)
@@ -144,6 +167,10 @@ class Fleets:
 
     def _take(self, slice_: Slice, times: np.ndarray, start: int, stop: int, stepped: Stepped) -> None:
         """Take in the records between two crossings, then let every fleet work on its arrays."""
+        for place, model_id in slice_.refused:
+            # at the time of the record before it: where slices are cut must not matter
+            if start < place <= stop:
+                self._refused(model_id, int(times[place - 1]))
         if start == stop:
             return
         for fleet in self.fleets:
@@ -166,6 +193,7 @@ class Fleets:
                     fleet.told(event, time_ms=stamps[place], now_ms=now_ms)  # type: ignore[arg-type]
             except Reject as reject:
                 stepped.rejected.append((place, reject))
+                self._refused(event.model_id, now_ms)
         for fleet in self.fleets:
             fleet.flush()
 
@@ -178,8 +206,16 @@ class Fleets:
         for number, part in parts.items():
             cells = times[start:stop] // self._grids_ms[number]
             columns = bulk.columns(part, offsets=offsets, times_ms=stamps, cells=cells)
-            self.fleets[number].take_many(part.new, columns)
+            self.fleets[number].take_many(part.new, columns, bulk.served(part, now_ms=times[start:stop]))
         return [place for place in range(start, stop) if type(slice_.events[place]) is not Prediction]
+
+    def _refused(self, model_id: str, now_ms: int) -> None:
+        try:
+            fleet = self._fleet(model_id)
+        except Reject:
+            return
+        if now_ms >= 0:
+            fleet.refused(model_id, now_ms=now_ms)
 
     def _fleet(self, model_id: str) -> Fleet:
         known = self._family_of.get(model_id)
@@ -220,7 +256,7 @@ class Thawing:
     def __init__(self, config: Config, head: bytes, pages: Mapping[str, bytes]) -> None:
         saved = msgspec.msgpack.decode(head, type=_Head)
         self._fleets = Fleets(config)
-        self._fleets.stream_time_ms = saved.stream_time_ms
+        self._fleets.stream_time_ms, self._fleets.cut_ms = saved.stream_time_ms, saved.cut_ms
         self._returning = [
             snapshot.restore(fleet, saved.fleets[fleet.name], _pages_of(fleet.name, pages))
             for fleet in self._fleets.fleets

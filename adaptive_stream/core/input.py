@@ -19,7 +19,7 @@ from adaptive_stream.contracts.errors import ErrorCode, Reject
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from adaptive_stream.config.tree import Family
+    from adaptive_stream.config import Family
     from adaptive_stream.contracts.events import Features, Label, Output
 
 NAN = float("nan")
@@ -163,12 +163,3 @@ class Inputs:
         if isinstance(label, float) and label.is_integer() and 0 <= label < len(self._classes):
             return label
         raise Reject(ErrorCode.INVALID_OUTPUT, "multiclass: the label is a class name or its index", path="$.label")
-
-    def score(self, outputs: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scores in [0, 1], higher is better; arrays of one length."""
-        if self._task == "binary":
-            return np.asarray((outputs >= self._family.threshold) == (labels == 1), dtype=np.float64)
-        if self._task == "multiclass":
-            return np.asarray(outputs == labels, dtype=np.float64)
-        with np.errstate(over="ignore"):  # an error beyond every double is a full error too
-            return 1.0 - np.minimum(np.abs(outputs - labels) / self._family.tolerance, 1.0)

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Ordered records: parallel lists. Within one topic offsets ascend; times are the records' timestamps."""
+    """Ordered records: parallel lists. Within one topic offsets ascend; times are the records' timestamps.
+
+    ``refused`` are records that became dead letters before the core saw them: before which place, and of which model.
+    ``cut_ms`` is the journalled wall clock of the batch; -1 where there is none.
+    """
 
     topics: list[Topic]
     offsets: list[int]
     times_ms: list[int]
     events: list[InputEvent]
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    cut_ms: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adaptive_stream.core.slice import Slice
     from adaptive_stream.stats.rows import Rows
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -43,7 +43,10 @@ class Head(msgspec.Struct, kw_only=True):
     departed: tuple[int, int, int]
     join_dropped: dict[str, int]
     dropped: dict[str, int]
-    expired: int
+    monitor_dropped: dict[str, int]
+    rules: list[str]  # whose lives the series table holds, in the order of their places
+    pane_s: int
+    values: dict[int, dict[str, float]]
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
@@ -79,15 +82,19 @@ def head(fleet: Fleet) -> Head:
         departed=_cursors(join.departed),
         join_dropped=join.dropped,
         dropped=fleet.dropped,
-        expired=fleet.monitor.expired,
+        monitor_dropped=fleet.monitor.dropped,
+        rules=[name for name, _ in fleet.monitor.rules],
+        pane_s=fleet.family.monitor.pane_s,
+        values=fleet.monitor.values,
     )
 
 
 def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Waiting:
     """Fill a fresh fleet; the waiting predictions follow through what is returned."""
     for name, table in tables(fleet).items():
+        adapt = fleet.monitor.adapt(saved.rules, saved.pane_s) if name == "series" else None
         for page in pages.get(name, []):
-            table.load(page)
+            table.load(page, adapt=adapt)
     join = fleet.join
     join.head = join.tail = saved.ring[0]
     join.seen.restore(count=saved.seen[0], cursor=saved.seen[1], forgotten=saved.seen[2])
@@ -100,7 +107,8 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Wait
     join.entity_window = saved.entity_window
     join.dropped |= saved.join_dropped
     fleet.dropped |= saved.dropped
-    fleet.monitor.expired = saved.expired
+    fleet.monitor.dropped |= saved.monitor_dropped
+    fleet.monitor.values = saved.values
     fleet.reindex()
     return Waiting(fleet, saved)
 

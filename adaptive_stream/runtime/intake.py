@@ -71,6 +71,7 @@ class Intake:
         *,
         limits_ms: tuple[int, int],
         skipped: set[tuple[str, int]],
+        cut_ms: int = -1,
     ) -> Parsed:
         """Parse a run of ordered records.
 
@@ -79,6 +80,7 @@ class Intake:
             records: in processing order.
             limits_ms: earliest and latest believable record timestamp.
             skipped: (topic, offset) of the records on which the step failed before.
+            cut_ms: the wall clock at which their batch was cut.
         """
         if not skipped:
             events = self._events(topics, records, limits_ms)
@@ -88,9 +90,10 @@ class Intake:
                     offsets=[record.offset for record in records],
                     times_ms=[record.timestamp for record in records],
                     events=events,
+                    cut_ms=cut_ms,
                 )
                 return Parsed(slice=slice_, records=list(records))
-        return self._parse_each(topics, records, limits_ms, skipped)
+        return self._parse_each(topics, records, limits_ms, skipped, cut_ms)
 
     def _events(
         self, topics: Sequence[Topic], records: Sequence[ConsumerRecord], limits_ms: tuple[int, int]
@@ -113,12 +116,14 @@ class Intake:
         records: Sequence[ConsumerRecord],
         limits_ms: tuple[int, int],
         skipped: set[tuple[str, int]],
+        cut_ms: int,
     ) -> Parsed:
-        slice_ = Slice(topics=[], offsets=[], times_ms=[], events=[])
+        slice_ = Slice(topics=[], offsets=[], times_ms=[], events=[], cut_ms=cut_ms)
         parsed = Parsed(slice=slice_, records=[])
         decode, models = self._decode, self._models
         earliest, latest = limits_ms
         for topic, record in zip(topics, records, strict=True):
+            model_id = None
             try:
                 if skipped and (str(topic), record.offset) in skipped:
                     raise Reject(ErrorCode.POISON, "the step failed on this record; see the worker's log for the trace")
@@ -143,6 +148,8 @@ class Intake:
                     )
             except Reject as reject:
                 parsed.refused.append(Refused(topic, record, reject))
+                if model_id is not None:
+                    slice_.refused.append((len(slice_.events), model_id))
                 continue
             slice_.topics.append(topic)
             slice_.offsets.append(record.offset)

@@ -98,10 +98,16 @@ class Stepper:
             Abandoned: the memory does not count any more.
         """
         advanced = Advanced()
+        if not batch.records:
+            advanced.outputs.extend(fleets.idle(batch.cut_ms))
         limits_ms = self.limits_ms(batch.cut_ms)
         for first, stop in self._slices(len(batch.records), search):
             parsed = self._intake.parse(
-                batch.topics[first:stop], batch.records[first:stop], limits_ms=limits_ms, skipped=skipped
+                batch.topics[first:stop],
+                batch.records[first:stop],
+                limits_ms=limits_ms,
+                skipped=skipped,
+                cut_ms=batch.cut_ms,
             )
             try:
                 stepped = fleets.step(parsed.slice)

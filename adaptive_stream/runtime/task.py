@@ -136,6 +136,9 @@ class Task:
         self._idle = asyncio.Event()  # no batch is being stepped
         self._idle.set()
         self._failed = asyncio.Event()
+        grids_s = [family.monitor.evaluate_every_s for family in config.families.values()]
+        self._idle_s = float(min(grids_s, default=300))
+        self._running_since = -math.inf  # monotonic: since when the memory is ready
         self._cut_at = -math.inf  # monotonic: when the last batch was cut; what comes after a pause goes at once
         self._held_since: float | None = None  # monotonic: since when the alignment in time holds the batch
         self._suspect: Suspect | None = None
@@ -208,7 +211,7 @@ class Task:
             self._suspect = None  # a commit that was in flight failed too: the records come again by themselves
         self.lanes.clear()
         self._held_since = None
-        self._frozen_at = time.monotonic()
+        self._frozen_at = self._running_since = time.monotonic()
         self.memory = memory
         self.failure = None
         self.move(Move.RESTORED)
@@ -289,9 +292,9 @@ class Task:
             return None
         if self._suspect is not None:
             return self._suspect.batch
-        if not self.lanes.count:
-            return None
         now = time.monotonic()
+        if not self.lanes.count:
+            return self._idle_batch(now)
         is_full = self.lanes.count >= self._config.batch.max_batch_records
         if not is_full and now - self._cut_at < self._config.batch.commit_interval_ms / 1000:
             return None
@@ -307,6 +310,17 @@ class Task:
         batch = self.lanes.cut(counts, cut_ms=cut_ms)
         self._cut_at = now
         return batch
+
+    def _idle_batch(self, now: float) -> Batch | None:
+        """Cut a batch without records when it is time to look for silence; its cut time is journalled as any."""
+        memory = self.memory
+        assert memory is not None, "only a running task cuts"
+        if now - max(self._cut_at, self._running_since) < self._idle_s or not memory.fleets.is_watching:
+            return None
+        if not all(lane.is_at_end for lane in self.lanes.lanes.values()):
+            return None
+        self._cut_at = now
+        return Batch(cut_ms=time.time_ns() // 1_000_000, topics=[], records=[], ranges={})
 
     async def advance(self, batch: Batch) -> None:
         """Step the batch and start its commit in the background."""

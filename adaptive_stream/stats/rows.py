@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+
+    Adapt = Callable[[str, NDArray[Any]], NDArray[Any] | None]
 
 FORMAT = 1
 Key = tuple[str, ...]
@@ -117,8 +119,12 @@ class Rows:
             _Page(first=first, keys=self.keys[first:stop], columns=columns, count=stop - first)
         )
 
-    def load(self, content: bytes) -> None:
+    def load(self, content: bytes, *, adapt: Adapt | None = None) -> None:
         """Put a page back; pages come in ascending order. A column that the page lacks keeps its fill.
+
+        Args:
+            content: of the page.
+            adapt: returns what a column holds in the present layout, None to leave it at its fill.
 
         Raises:
             msgspec.DecodeError: the bytes are no page of this format, or not the next one; discard the table.
@@ -130,7 +136,11 @@ class Rows:
         for name, (dtype, shape, raw) in page.columns.items():
             if name in self.col:
                 try:
-                    self.col[name][page.first : self.count] = np.frombuffer(raw, dtype=dtype).reshape(shape)
+                    values: NDArray[Any] | None = np.frombuffer(raw, dtype=dtype).reshape(shape)
+                    if adapt is not None:
+                        values = adapt(name, values)  # type: ignore[arg-type]  # an array
+                    if values is not None:
+                        self.col[name][page.first : self.count] = values
                 except (ValueError, TypeError) as error:
                     raise msgspec.DecodeError(f"the bytes of column {name} do not fit: {error}") from error
         for place, key in enumerate(page.keys):

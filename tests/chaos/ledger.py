@@ -305,10 +305,20 @@ async def audit(scene: Scene, ledger: Ledger, states: dict[int, bytes]) -> None:
             committed[topic, record.partition].append(what)
     assert committed.keys() == undisturbed.outputs.keys()
     for place, records in committed.items():
-        assert records == undisturbed.outputs[place], f"{place}: not what an undisturbed run publishes"
+        assert records == undisturbed.outputs[place], different(place, records, undisturbed.outputs[place])
     assert states.keys() == undisturbed.states.keys()
     differ = [partition for partition, state in states.items() if state != undisturbed.states[partition]]
     assert not differ, f"partitions {differ}: not the state of an undisturbed run"
+
+
+def different(place: object, found: Sequence[object], wanted: Sequence[object]) -> str:
+    """Say how what was published differs from what an undisturbed run publishes."""
+    lost, doubled = Counter(map(repr, wanted)), Counter(map(repr, found))
+    lost, doubled = lost - doubled, doubled - lost
+    first = next((n for n, pair in enumerate(zip(found, wanted, strict=False)) if pair[0] != pair[1]), "the end")
+    return (
+        f"{place}: {len(found)} of {len(wanted)}, from record {first} on; lost {list(lost)}, too many {list(doubled)}"
+    )
 
 
 def check_effects(found: dict[Topic, list[ConsumerRecord]], ledger: Ledger) -> None:

@@ -50,7 +50,7 @@ FAMILY = (
     "families.f.monitor.evaluate_every_s=60",
     "families.f.monitor.status_interval_s=60",
     "families.f.monitor.baseline_labels=10",
-    "families.f.alerts.min_labels=10",
+    "families.f.alerts.AccuracyDegraded.min_count=10",
 )
 
 

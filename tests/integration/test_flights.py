@@ -41,7 +41,7 @@ def demo_family() -> tuple[str, ...]:
     family = load([SHIPPED], {}).families["flights"].model_dump(mode="json")
     family["monitor"]["baseline_labels"] = 800
     family["monitor"]["evaluate_every_s"] = 6 * 3600
-    family["alerts"]["min_labels"] = 100
+    family["alerts"]["AccuracyDegraded"]["min_count"] = 100
     return (f"families.flights={json.dumps(family)}",)
 
 

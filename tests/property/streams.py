@@ -57,7 +57,7 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
             f"{name}.monitor.evaluate_every_s={20 + 10 * number}",
             f"{name}.monitor.status_interval_s={40 + 20 * number}",
             f"{name}.monitor.baseline_labels=10",
-            f"{name}.alerts.min_labels=3",
+            f"{name}.alerts.AccuracyDegraded.min_count=3",
             f"{name}.features=[{{name: a}}, {{name: b, kind: categorical, levels: [x, y]}}]",
         ]
     whole = load([], {}, overrides)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from adaptive_stream.config import Config
-from adaptive_stream.config.tree import Family
+from adaptive_stream.config import Family
 from adaptive_stream.contracts.errors import ErrorCode
 from adaptive_stream.contracts.topics import INPUTS
 from adaptive_stream.core.join import Outcome

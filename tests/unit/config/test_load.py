@@ -209,8 +209,8 @@ def test_what_was_meant_is_guessed_and_never_assumed(override: str, hint: str) -
         ("families.f.features=[{name: a, kind: categorical, levels: [x, x]}]", "levels must differ"),
         ("families.f.monitor.baseline=1.5", "between 0 and 1"),
         ("families.f.monitor.status_interval_s=301", "must be a multiple of evaluate_every_s"),
-        ("families.f.alerts.drop_high=0.01", "drop_high must not be below drop"),
-        ("families.f.alerts.recovery=0", "greater than 0"),
+        ("families.f.alerts.AccuracyDegraded.high=0.01", "high must be further on the bad side than medium"),
+        ("families.f.alerts.AccuracyDegraded.recovery=0", "greater than 0"),
         ("families.g.match=[m]", "families.g: the pattern 'm' is taken by family 'f' before"),
     ],
 )
@@ -229,9 +229,9 @@ def test_the_baseline_of_an_error_is_not_negative() -> None:
 
 
 def test_a_part_that_spans_settings_is_placed_at_the_part(tmp_path: Path) -> None:
-    path = written(tmp_path, FAMILY + "    alerts:\n      drop: 0.2\n      drop_high: 0.1\n")
+    path = written(tmp_path, FAMILY + "    alerts:\n      AccuracyDegraded: {medium: 0.2, high: 0.1}\n")
     [(source, setting, _)] = mistakes(files=[path])
-    assert (source, setting) == (f"{path}:4:5", "families.f.alerts")
+    assert (source, setting) == (f"{path}:5:7", "families.f.alerts.AccuracyDegraded")
 
 
 def test_an_empty_file_says_only_what_is_missing(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_an_order_for_one_model_leaves_the_others_alone() -> None:
     assert (scene.status("m2").frozen, scene.status("m2").stopped, scene.status("m2").adaptations) == (False, False, 0)
 
 
-@pytest.mark.parametrize("action", ["update", "retrain", "promote", "rollback", "switch", "acknowledge", "silence"])
+@pytest.mark.parametrize("action", ["update", "retrain", "promote", "rollback", "switch"])
 def test_what_cannot_be_done_is_refused_by_name(action: str) -> None:
     scene = known()
     [answer] = adaptations(scene.step(scene.order(action)))
@@ -175,7 +175,10 @@ def test_without_labels_in_the_window_a_baseline_must_be_stated() -> None:
     scene.label(5)
     scene.after(180)
     [answer] = adaptations(scene.step(scene.order("set_baseline")))
-    assert (answer.kind, answer.evidence) == ("rejected", {"why": "no label is in the window; give args.value"})
+    assert (answer.kind, answer.evidence) == (
+        "rejected",
+        {"why": "nothing in the window tells the accuracy; give args.value"},
+    )
 
 
 def test_labels_that_come_with_the_order_count_already() -> None:

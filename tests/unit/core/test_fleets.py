@@ -9,7 +9,12 @@ import pytest
 from adaptive_stream.core.slice import Slice, Stepped
 from tests.unit.core.scene import Scene, adaptations, alerts, prediction
 
-DROP = (".monitor.baseline_labels=10", ".monitor.pane_s=60", ".monitor.panes=1", ".alerts.min_labels=10")
+DROP = (
+    ".monitor.baseline_labels=10",
+    ".monitor.pane_s=60",
+    ".monitor.panes=1",
+    ".alerts.AccuracyDegraded.min_count=10",
+)
 
 
 def up_and_down(scene: Scene) -> Stepped:

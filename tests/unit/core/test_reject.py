@@ -97,19 +97,20 @@ def neighbours(scene: Scene, settings: tuple[str, ...]) -> tuple[list[InputEvent
 
 
 @pytest.mark.parametrize(("settings", "bad", "code", "path"), CASES)
-def test_a_refused_record_has_its_code_and_leaves_no_trace(
+def test_a_refused_record_has_its_code_and_leaves_no_trace_but_its_count(
     settings: tuple[str, ...], bad: InputEvent, code: str, path: str
 ) -> None:
     with_it, without = Scene(*settings), Scene(*settings)
     before, after = neighbours(with_it, settings)
     stepped = with_it.step(*before, bad, *after)
-    without.send(*before)
+    begun = without.step(*before)
     without.skip(topic_of(bad))
+    without.driver.fleets._refused(bad.model_id, without.now_ms)  # that it was refused is all that stays of it
     clean = without.step(*after)
     [(place, reject)] = stepped.rejected
     assert (place, str(reject.code), reject.path) == (len(before), code, path)
     assert clean.rejected == []
-    assert stepped.outputs == clean.outputs
+    assert stepped.outputs == begun.outputs + clean.outputs
     assert with_it.driver.fleets.dump() == without.driver.fleets.dump()
     assert (with_it.fleet._variants, with_it.fleet._series) == (without.fleet._variants, without.fleet._series)
     assert with_it.outcomes == {"joined": 3, "early": 1}

@@ -19,7 +19,7 @@ SETTINGS = (
     ".features=[{name: a}, {name: b, kind: categorical, levels: [x]}]",
     ".monitor.baseline_labels=10",
     ".monitor.pane_s=60",
-    ".alerts.min_labels=3",
+    ".alerts.AccuracyDegraded.min_count=3",
     ".max_variants=1",
     "join.window_s=300",
     "join.early_window_s=600",
@@ -76,8 +76,8 @@ def test_every_part_comes_back() -> None:
         assert (mine._set, mine.count, mine.cursor) == (theirs._set, theirs.count, theirs.cursor)
         assert mine.count > 0
     assert (again.dropped, again.join.dropped) == (fleet.dropped, fleet.join.dropped)
-    assert (again.monitor.expired, again._series, again._variants) == (
-        fleet.monitor.expired,
+    assert (again.monitor.dropped, again._series, again._variants) == (
+        fleet.monitor.dropped,
         fleet._series,
         fleet._variants,
     )
@@ -128,7 +128,7 @@ def test_only_what_changed_is_in_the_next_snapshot() -> None:
     assert scene.driver.freeze().pages == {}
     scene.step(Metrics(model_id="m70", accuracy=1.0))
     second = scene.driver.freeze()
-    assert list(second.pages) == ["f/models/1"]
+    assert list(second.pages) == ["f/models/1", "f/series/1"]
     assert second.directory == first.directory
     assert scene.driver.thaw(second).dump() == scene.driver.fleets.dump()
 
@@ -205,7 +205,7 @@ def test_a_head_of_another_version_is_refused(frozen: tuple[Scene, Frozen]) -> N
     whole = msgspec.msgpack.decode(frozen[1].head)
     fleet = whole["fleets"]["f"]
     tampered(*frozen, head=msgspec.msgpack.encode(whole))
-    for other in ({**whole, "format": 2}, {**whole, "fleets": {"f": {**fleet, "format": 2}}}):
+    for other in ({**whole, "format": 1}, {**whole, "fleets": {"f": {**fleet, "format": 1}}}):
         with pytest.raises(msgspec.DecodeError, match="format"):
             tampered(*frozen, head=msgspec.msgpack.encode(other))
 

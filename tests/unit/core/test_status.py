@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from adaptive_stream.contracts.clock import format_time
-from adaptive_stream.contracts.events import Metrics, PaneFigures
-from adaptive_stream.stats.interval import confidence_sequence
+from adaptive_stream.contracts.events import Metrics
+from adaptive_stream.stats.interval import bounded_mean
 from tests.unit.core.scene import START_MS, Scene, prediction, statuses
 
 
@@ -64,22 +66,24 @@ def test_a_status_tells_all_there_is_to_know() -> None:
     }
     assert status.reported == {"accuracy": 0.6, "latency_ms": 7.5}
     assert (status.adaptations, status.last_adaptation) == (1, "frozen")
-    [first, second] = status.series
+    [first, second, told] = status.series
     assert (first.variant_id, first.channel_id, first.metric) == ("v1", "web", "accuracy")
     assert (first.predictions, first.labelled) == (14, 14)
     assert first.window == first.total
     assert (first.total.n, first.total.value) == (14, 12 / 14)
-    assert (first.total.low, first.total.high) == tuple(float(end) for end in confidence_sequence(14, 12 / 14))
+    assert (first.total.low, first.total.high) == tuple(float(end) for end in bounded_mean(14, 12))
     assert first.baseline is not None
     assert (first.baseline.n, first.baseline.value) == (10, 0.9)
     assert first.baseline_set_at == format_time(START_MS)
-    assert first.panes == [
-        PaneFigures(starts_at=format_time(START_MS), labelled=10, value=0.9),
-        PaneFigures(starts_at=format_time(START_MS + 60_000), labelled=4, value=0.75),
+    assert [(pane.starts_at, pane.labelled, pane.value, pane.predictions) for pane in first.panes] == [
+        (format_time(START_MS), 10, 0.9, 10),
+        (format_time(START_MS + 60_000), 4, 0.75, 4),
     ]
     assert first.alerts == {}
     assert (second.variant_id, second.predictions, second.labelled) == ("v2", 1, 0)
-    assert (second.total.n, second.total.value, second.baseline, second.panes) == (0, None, None, [])
+    assert (second.total.n, second.total.value, second.baseline) == (0, None, None)
+    assert [(pane.predictions, pane.labelled, pane.value) for pane in second.panes] == [(1, 0, None)]
+    assert (told.variant_id, told.predictions, told.reported["accuracy"].value) == ("default", 0, pytest.approx(0.6))
 
 
 def test_a_window_forgets_and_a_total_does_not() -> None:
@@ -102,8 +106,9 @@ def test_an_error_is_shown_in_the_units_of_the_label_with_its_interval_the_right
     [series] = scene.status().series
     assert series.metric == "mean_absolute_error"
     assert series.total.value == 5.0
-    low, high = confidence_sequence(400, 0.75)
-    assert (series.total.low, series.total.high) == ((1 - float(high)) * 20, (1 - float(low)) * 20)
+    low, high = bounded_mean(400, 100)
+    assert (series.total.low, series.total.high) == (float(low) * 20, float(high) * 20)
+    assert series.total.low < 5.0 < series.total.high
 
 
 def test_variants_and_channels_beyond_the_limit_share_one_series() -> None:

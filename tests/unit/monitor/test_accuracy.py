@@ -21,7 +21,7 @@ SETTINGS = (
     ".monitor.evaluate_every_s=600",
     ".monitor.status_interval_s=3600",
     ".monitor.baseline_labels=500",
-    ".alerts.min_labels=100",
+    ".alerts.AccuracyDegraded.min_count=100",
 )
 
 
@@ -103,7 +103,7 @@ def test_an_alert_carries_its_evidence() -> None:
 
 
 def test_while_it_lasts_the_status_says_so() -> None:
-    service = Service(".alerts.for_s=7200", seed=1)
+    service = Service(".alerts.AccuracyDegraded.for_s=7200", seed=1)
     service.serve(24, accuracy=0.95)
     seen = []
     for _ in range(16):

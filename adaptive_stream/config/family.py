@@ -1,0 +1,128 @@
+"""A family of models: its inputs, its kind of task, what is measured of it and what it is alerted for.
+
+Owns what is legal in a family. Never reads a file. A part of the tree.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from adaptive_stream.config.node import Name, Tree, unless
+from adaptive_stream.config.rule import MAX_RULES, Rule, default_rules
+from adaptive_stream.contracts.figure import BETTER_HIGH
+
+
+class Feature(Tree):
+    """One input of a family's models."""
+
+    name: str = Field(min_length=1, max_length=256)
+    kind: Literal["numeric", "categorical"] = "numeric"
+    levels: list[str] = Field(default=[], max_length=4_096, description="of a categorical feature, without 'other'")
+
+    @model_validator(mode="after")
+    def _levels(self) -> Feature:
+        mistakes: list[str] = []
+        if self.kind == "categorical" and not self.levels:
+            mistakes.append("a categorical feature needs levels")
+        if self.kind == "numeric" and self.levels:
+            mistakes.append("a numeric feature has no levels; is it categorical?")
+        if len(set(self.levels)) != len(self.levels):
+            mistakes.append("levels must differ from each other")
+        return unless(mistakes, self)
+
+
+class Monitor(Tree):
+    """What is measured, over which time, against what."""
+
+    pane_s: int = Field(3_600, ge=1, le=2_678_400, description="event time of one pane")
+    panes: int = Field(24, ge=1, le=400, description="panes of the window: 24 hours by default")
+    evaluate_every_s: int = Field(300, ge=1, le=2_678_400, description="stream time between two looks")
+    status_interval_s: int = Field(300, ge=1, le=2_678_400, description="stream time between two statuses")
+    baseline_labels: int = Field(1_000, ge=10, le=10_000_000, description="labelled examples that make the baseline")
+    baseline_predictions: int = Field(
+        1_000, ge=10, le=10_000_000, description="predictions that make the baseline of latency, confidence and errors"
+    )
+    baseline: float | None = Field(
+        None, description="a stated objective for accuracy, or mean absolute error; it beats a learned baseline"
+    )
+    baselines: dict[str, float] = Field(default={}, max_length=32, description="stated objectives for other figures")
+    auc_labels: int = Field(500, ge=0, le=100_000, description="newest labelled examples behind the AUC; 0: no AUC")
+    trend_panes: int = Field(10, ge=3, le=400, description="panes behind a trend")
+    trend_slope: float = Field(0.001, ge=0, description="a pane; below it a trend is stable")
+
+    @field_validator("baselines")
+    @classmethod
+    def _known(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in value if name not in BETTER_HIGH]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such figure; there are {', '.join(BETTER_HIGH)}")
+        return value
+
+    @model_validator(mode="after")
+    def _grids(self) -> Monitor:
+        if self.status_interval_s % self.evaluate_every_s:
+            raise ValueError("status_interval_s must be a multiple of evaluate_every_s")
+        return self
+
+
+class Family(Tree):
+    """A template that many models share."""
+
+    match: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
+        min_length=1, description="patterns over model ids, as tenant-*/churn"
+    )
+    task: Literal["binary", "multiclass", "regression"] = "binary"
+    threshold: float = Field(0.5, ge=0, le=1, description="binary: from here on the positive class is predicted")
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={}, max_length=1_000, description="the same by channel, where one differs"
+    )
+    classes: list[str] = Field(default=[], max_length=1_024, description="multiclass: in the order of probabilities")
+    tolerance: float = Field(1.0, gt=0, description="regression: the absolute error that counts as a full error")
+    features: list[Feature] = Field(default=[], max_length=4_096, description="empty: neither checked nor kept")
+    max_models: int = Field(10_000, ge=1, le=1_000_000, description="a task")
+    max_variants: int = Field(16, ge=1, le=1_000, description="a model; further ones count as 'other'")
+    max_channels: int = Field(16, ge=1, le=1_000, description="a model; further ones count as 'other'")
+    monitor: Monitor = Monitor()
+    alerts: dict[Name, Rule] = Field(default={}, max_length=MAX_RULES, description="rules by name, over the defaults")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, data: Any) -> Any:  # noqa: ANN401 - what the file holds
+        if not isinstance(data, dict):
+            return data
+        given = data.get("alerts") or {}
+        if not isinstance(given, dict) or not all(isinstance(rule, dict | Rule) for rule in given.values()):
+            raise ValueError("alerts holds rules by name, as alerts: {AccuracyDegraded: {medium: 0.03}}")
+        tolerance = data.get("tolerance", 1.0)
+        if not isinstance(tolerance, int | float) or not tolerance > 0:
+            return data
+        rules = default_rules(str(data.get("task", "binary")), float(tolerance))
+        for name, rule in given.items():
+            rules[name] = {**rules.get(name, {}), **(rule if isinstance(rule, dict) else rule.model_dump())}
+        return {**data, "alerts": rules}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Family:
+        mistakes: list[str] = []
+        if self.task == "multiclass" and len(set(self.classes)) < 2:
+            mistakes.append("multiclass needs classes, at least two different ones")
+        if self.task != "multiclass" and self.classes:
+            mistakes.append(f"classes belong to task: multiclass, this is {self.task}")
+        names = [feature.name for feature in self.features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            mistakes.append(f"features are named twice: {', '.join(twice)}")
+        baseline = self.monitor.baseline
+        if baseline is not None and self.task != "regression" and not 0 <= baseline <= 1:
+            mistakes.append("monitor.baseline of an accuracy is between 0 and 1")
+        if baseline is not None and self.task == "regression":
+            # scores are 1 - error / tolerance, cut off at 0: nothing is worse than an error of one tolerance
+            if baseline < 0:
+                mistakes.append("monitor.baseline of an error is not negative")
+            elif baseline + self.alerts["ErrorIncreased"].first_level >= self.tolerance:
+                mistakes.append(
+                    "tolerance leaves no room above monitor.baseline for ErrorIncreased: no alert could fire"
+                )
+        return unless(mistakes, self)
