@@ -138,7 +138,7 @@ class Task:
         self._failed = asyncio.Event()
         grids_s = [family.monitor.evaluate_every_s for family in config.families.values()]
         self._idle_s = float(min(grids_s, default=300))
-        self._running_since = -math.inf  # monotonic: since when the memory is ready
+        self._running_since = math.inf  # monotonic: since when the memory is ready
         self._cut_at = -math.inf  # monotonic: when the last batch was cut; what comes after a pause goes at once
         self._held_since: float | None = None  # monotonic: since when the alignment in time holds the batch
         self._suspect: Suspect | None = None
@@ -313,9 +313,10 @@ class Task:
 
     def _idle_batch(self, now: float) -> Batch | None:
         """Cut a batch without records when it is time to look for silence; its cut time is journalled as any."""
-        memory = self.memory
-        assert memory is not None, "only a running task cuts"
-        if now - max(self._cut_at, self._running_since) < self._idle_s or not memory.fleets.is_watching:
+        if now - max(self._cut_at, self._running_since) < self._idle_s:
+            return None
+        assert self.memory is not None, "a running task has its memory"
+        if not self.memory.fleets.is_watching:
             return None
         if not all(lane.is_at_end for lane in self.lanes.lanes.values()):
             return None

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from adaptive_stream.config import Config
-from adaptive_stream.config import Family
+from adaptive_stream.config import Config, Family
 from adaptive_stream.contracts.errors import ErrorCode
 from adaptive_stream.contracts.topics import INPUTS
 from adaptive_stream.core.join import Outcome
