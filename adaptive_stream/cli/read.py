@@ -1,4 +1,4 @@
-"""``tail`` and ``status``: what is on the topics.
+"""``tail``: what is on the topics; and how a topic is read to its end, for every verb that shows some of it.
 
 Owns the words in which records are shown. Reads committed records only, as every consumer should, and never commits an
 offset.
@@ -22,18 +22,14 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord
 
     from adaptive_stream.client import Subscriber
-    from adaptive_stream.contracts.events import Estimate, ModelStatus, SeriesStatus
 
 READABLE = (*INPUTS, *OUTPUTS, Topic.DEAD_LETTERS)
 SILENCE_S = 30.0  # a read that must end and gets nothing for so long has lost its broker
-PIPE_COLUMNS = 250  # a pipe has no width; nothing is cut off
-BARS = "▁▂▃▄▅▆▇█"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
+    """Add the verb."""
     app.command("tail")(tail)
-    app.command("status")(status)
 
 
 def tail(
@@ -52,8 +48,8 @@ def tail(
     async def read() -> None:
         async with reaching(tree, role) as subscriber:
             last: deque[ConsumerRecord] = deque(maxlen=lines or None)
-            async for record in _until_end(subscriber):
-                if _is_about(record, model):
+            async for record in until_end(subscriber):
+                if is_about(record, model):
                     if lines:
                         last.append(record)
                     else:
@@ -62,40 +58,10 @@ def tail(
                 typer.echo(_line(role, record, as_json=as_json))
             while follow:
                 for _, record in await subscriber.poll(timeout_ms=1000):
-                    if _is_about(record, model):
+                    if is_about(record, model):
                         typer.echo(_line(role, record, as_json=as_json))
 
     answered(tree, read())
-
-
-def status(
-    model: Annotated[str | None, typer.Argument(help="A model's id; none: a line for each.")] = None,
-    config: Files = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say how the models do, from the compacted topic: no worker needs to run."""
-    tree = reachable(config, settings)
-    found: dict[str, ModelStatus] = {}
-
-    async def read() -> None:
-        async with reaching(tree, Topic.MODEL_STATUS) as subscriber:
-            async for record in _until_end(subscriber):
-                if _is_about(record, model):
-                    latest: Any = subscriber.decode(Topic.MODEL_STATUS, record)
-                    found[latest.model_id] = latest
-
-    answered(tree, read())
-    if not found:
-        what = "of any model" if model is None else f"of {model!r}"
-        typer.echo(
-            f"no status {what} yet: one is published each monitor.status_interval_s of the events' own time;"
-            " a worker's /status/MODEL shows it at once",
-            err=True,
-        )
-    if model is not None and not found:
-        raise typer.Exit(1)
-    _show([found[name] for name in sorted(found)], is_one=model is not None, as_json=as_json)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -112,7 +78,7 @@ def _role(topic: str) -> Topic:
     return Topic(topic)
 
 
-async def _until_end(subscriber: Subscriber) -> AsyncIterator[ConsumerRecord]:
+async def until_end(subscriber: Subscriber) -> AsyncIterator[ConsumerRecord]:
     """Yield what is there; a record that comes meanwhile may or may not be among it."""
     while True:
         async with asyncio.timeout(SILENCE_S):
@@ -124,8 +90,19 @@ async def _until_end(subscriber: Subscriber) -> AsyncIterator[ConsumerRecord]:
             return
 
 
-def _is_about(record: ConsumerRecord, model: str | None) -> bool:
+def is_about(record: ConsumerRecord, model: str | None) -> bool:
+    """Say whether a record is a model's, by its key; None: any model's."""
     return model is None or record.key == model.encode()
+
+
+def no_status(model: str | None) -> None:
+    """Say on standard error that nothing is known, and what makes it known."""
+    what = "of any model" if model is None else f"of {model!r}"
+    typer.echo(
+        f"no status {what} yet: one is published each monitor.status_interval_s of the events' own time;"
+        " a worker's /status/MODEL shows it at once",
+        err=True,
+    )
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -169,61 +146,3 @@ def _body(value: bytes | None) -> Any:  # noqa: ANN401 - any JSON
 
 def _text(raw: bytes | None) -> str:
     return "" if raw is None else raw.decode(errors="backslashreplace")
-
-
-def _show(statuses: list[ModelStatus], *, is_one: bool, as_json: bool) -> None:
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.encode(statuses[0] if is_one else statuses).decode())
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    table = Table(box=None, pad_edge=False)
-    for name in ("model", "variant", "channel", "metric", "window (95 %)", "labelled", "baseline", "panes", "alerts"):
-        table.add_column(name, no_wrap=True)
-    for model in statuses:
-        for series in model.series:
-            table.add_row(
-                model.model_id,
-                series.variant_id,
-                series.channel_id,
-                series.metric,
-                _estimate(series.window),
-                f"{series.window.n} of {series.labelled}",
-                "-" if series.baseline is None else f"{series.baseline.value:.4f}",
-                sparkline([pane.value for pane in series.panes]),
-                _alerts(series),
-            )
-    if statuses:
-        console.print(table)
-    if is_one:
-        model = statuses[0]
-        counts = ", ".join(f"{name} {count}" for name, count in model.feedback.items())
-        typer.echo(f"feedback: {counts}; predictions waiting: {model.waiting}")
-        state = "stopped" if model.stopped else "frozen" if model.frozen else "running"
-        last = f"; last {model.last_adaptation} at {model.last_adaptation_at}" if model.last_adaptation else ""
-        typer.echo(f"family {model.family}, {state}, as of {model.at}; adaptations: {model.adaptations}{last}")
-
-
-def _alerts(series: SeriesStatus) -> str:
-    return ", ".join(f"{name} {stage}" for name, stage in series.alerts.items()) or "-"
-
-
-def _estimate(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
-        return "-"
-    return f"{estimate.value:.4f} [{estimate.low:.4f}, {estimate.high:.4f}]"
-
-
-def sparkline(values: list[float | None]) -> str:
-    """Return one bar for each value, from the lowest to the highest of them; a blank for none."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    low, span = min(known), (max(known) - min(known)) or 1.0
-    return "".join(" " if v is None else BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from adaptive_stream.cli import app
-from adaptive_stream.cli.read import sparkline
+from adaptive_stream.cli.status import sparkline
 
 NOBODY = "kafka.bootstrap=127.0.0.1:1"  # tcpmux: nothing listens there
 RUNNER = CliRunner()
@@ -27,7 +27,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    ["demo", "run", "validate", "config", "topics", "schemas", "tail", "status", "send", "kafka"],
+    ["demo", "run", "validate", "config", "topics", "schemas", "tail", "status", "report", "send", "kafka"],
 )
 def test_every_verb_explains_itself(verb: str) -> None:
     done = RUNNER.invoke(app, [verb, "--help"])
@@ -87,7 +87,7 @@ def test_the_guide_in_the_docs_is_the_one_that_the_tree_gives() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["tail", "alerts"], ["status"], ["topics", "check"]],
+    [["tail", "alerts"], ["status"], ["report", "m", "-o", "-"], ["topics", "check"]],
     ids=" ".join,
 )
 def test_no_broker_is_exit_69_with_the_address(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
