@@ -75,13 +75,14 @@ class Judged(NamedTuple):
     is_recovered: NDArray[np.bool_]
 
 
-def judge(rule: Rule, figure: Figure, baseline: Array) -> Judged:
+def judge(rule: Rule, figure: Figure, baseline: Array, *, is_settled: NDArray[np.bool_] | None = None) -> Judged:
     """Hold figures against a rule. Nothing is said where the figure or its baseline is unknown.
 
     Args:
         rule: the levels.
         figure: of each series.
         baseline: of each series; NaN where there is none. Not looked at by an absolute rule.
+        is_settled: series whose alert fires and cannot escalate: no more evidence is sought for them.
     """
     sign = -1.0 if rule.is_below else 1.0  # from here on more is worse
     scale = 1.0 if rule.compare == "delta" else sign  # a delta's level is a distance already
@@ -96,13 +97,20 @@ def judge(rule: Rule, figure: Figure, baseline: Array) -> Judged:
     with np.errstate(invalid="ignore"):
         is_breach = (figure.n >= rule.min_count) & (worse > scale * rule.first_level)
         if rule.needs_evidence and is_breach.any():  # an interval costs more than a value: only where it matters
-            places = np.flatnonzero(is_breach)
+            places = np.flatnonzero(is_breach if is_settled is None else is_breach & ~is_settled)
             low, high = figure.ends(places)
             is_breach[places] = badness(high if rule.is_below else low, baseline[places]) > clear
         is_high = is_breach & (worse > scale * rule.high) if rule.high is not None else np.zeros_like(is_breach)
         # where the level of the end is that of the beginning, what is just not beyond it is over
         is_recovered = worse <= clear if rule.clear_level == rule.first_level else worse < clear
     return Judged(is_breach, is_high, is_recovered)
+
+
+def settled(table: Rows, series: NDArray[np.int64], place: int, rule: Rule) -> NDArray[np.bool_]:
+    """Say whose alert of a rule fires and cannot escalate: only its end is still to be found."""
+    is_firing = table.col["stage"][series, place] == Stage.FIRING
+    found: NDArray[np.bool_] = is_firing & ((table.col["is_high"][series, place] > 0) | (rule.high is None))
+    return found
 
 
 def threshold(rule: Rule, baseline: float) -> float:

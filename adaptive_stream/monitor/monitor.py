@@ -193,7 +193,8 @@ class Monitor:
             if rule.metric not in found:
                 continue  # a figure that this kind of task does not have
             figure, baseline = found[rule.metric], self.baseline(rule, looked)
-            judged = alert.judge(rule, figure, baseline)
+            is_settled = alert.settled(self.series, looked, place, rule)
+            judged = alert.judge(rule, figure, baseline, is_settled=is_settled)
             turns = alert.look(self.series, looked, place, judged=judged, rule=rule, now_ms=now_ms)
             results.append(Looked(name, rule, looked, figure, baseline, turns))
         col["is_news"][looked] = 0

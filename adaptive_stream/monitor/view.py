@@ -91,7 +91,7 @@ class View:
         low, high = sorted(self._figure(end) for end in ends)
         estimated = None
         if "est_fp" in served and served["estimates"][pane]:
-            estimated = 1 - (served["est_fp"][pane] + served["est_fn"][pane]) / served["estimates"][pane]
+            estimated = float(1 - (served["est_fp"][pane] + served["est_fn"][pane]) / served["estimates"][pane])
         return PaneFigures(
             starts_at=format_time(int(self._numbers[pane]) * self._family.monitor.pane_s * 1000),
             labelled=n,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adaptive_stream.config import load
+from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.events import (
     Action,
     Adaptation,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from adaptive_stream.core.fleet import Fleet
     from adaptive_stream.core.slice import Stepped
 
+CODEC = Codec()
 START_MS = 1_600_000_000_000 // 3_600_000 * 3_600_000  # on every grid below
 
 
@@ -72,7 +74,10 @@ class Scene:
     def step(self, *events: InputEvent, cuts: tuple[int, ...] = ()) -> Stepped:
         """Send the events at the present second and step them."""
         self.send(*events)
-        return self.driver.run(cuts=cuts)
+        stepped = self.driver.run(cuts=cuts)
+        for output in stepped.outputs:
+            CODEC.encode(output)  # plain values only
+        return stepped
 
     def after(self, seconds: float, *events: InputEvent) -> Stepped:
         """Let time pass, as a record of some model moves it, then step the events."""
