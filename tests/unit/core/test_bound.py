@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adaptive_stream.contracts.events import Metrics
 from adaptive_stream.core import fleets as fleets_module
 from adaptive_stream.core.join import BYTES_PER_PREDICTION
+from adaptive_stream.monitor.monitor import MAX_VALUES
 from tests.unit.core.scene import Scene, prediction
 
 if TYPE_CHECKING:
@@ -147,3 +149,14 @@ def test_the_choice_of_a_family_is_remembered_for_so_many_models(monkeypatch: py
     assert len(scene.driver.fleets._family_of) <= 10
     scene.step(*(prediction("p", model_id=f"x{number}") for number in range(100)))
     assert len(scene.driver.fleets._family_of) <= 10
+
+
+def test_free_figures_beyond_their_number_are_counted() -> None:
+    scene = Scene()
+    scene.step(
+        *(Metrics(model_id="m", values={f"figure-{number}": float(number)}) for number in range(10 * MAX_VALUES))
+    )
+    scene.step(Metrics(model_id="m", values={"figure-0": -1.0}))
+    [series] = scene.status().series
+    assert (len(series.values), series.values["figure-0"]) == (MAX_VALUES, -1.0)
+    assert scene.dropped["reported_values"] == 9 * MAX_VALUES
