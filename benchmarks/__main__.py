@@ -1,15 +1,19 @@
-"""``python -m benchmarks [NAME …]``: run the benchmarks on an embedded Kafka, print the table, write results.json."""
+"""``python -m benchmarks [NAME …]``: run the benchmarks, print the table, write results.json.
+
+An embedded Kafka is started where one of them needs it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import tempfile
 from pathlib import Path
 
 from adaptive_stream.embedded import EmbeddedKafka
-from benchmarks import speed, waiting
+from benchmarks import monitor, speed, waiting
 from benchmarks.day import day
 from benchmarks.report import Report
 
@@ -21,9 +25,11 @@ BENCHMARKS = {
     "commit": waiting.commit,
     "restore": waiting.restore,
     "takeover": waiting.takeover,
+    "monitor": monitor.monitor,
     "day": day,
 }
 LONG = {"day"}  # half an hour: only when it is named
+ALONE = {"monitor"}  # the core without a Kafka
 
 
 def main() -> None:
@@ -34,9 +40,11 @@ def main() -> None:
         sys.exit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # topics are young and their leaders still move
     report = Report()
-    with tempfile.TemporaryDirectory(prefix="adaptive-stream-bench-") as folder, EmbeddedKafka() as kafka:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adaptive-stream-bench-")))
+        bootstrap = "" if ALONE.issuperset(names) else stack.enter_context(EmbeddedKafka()).bootstrap
         for name in names:
-            asyncio.run(BENCHMARKS[name](report, kafka.bootstrap, Path(folder)))
+            asyncio.run(BENCHMARKS[name](report, bootstrap, folder))
     report.save()
 
 

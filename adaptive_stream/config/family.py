@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from adaptive_stream.config.node import Name, Tree, unless
-from adaptive_stream.config.rule import MAX_RULES, Rule, default_rules
-from adaptive_stream.contracts.figure import BETTER_HIGH
+from adaptive_stream.config.rule import COMPARABLE, MAX_RULES, Rule, default_rules, figures_of, is_share
 
 
 class Feature(Tree):
@@ -55,9 +54,12 @@ class Monitor(Tree):
     @field_validator("baselines")
     @classmethod
     def _known(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = [name for name in value if name not in BETTER_HIGH]
+        unknown = [name for name in value if name not in COMPARABLE]
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: no such figure; there are {', '.join(BETTER_HIGH)}")
+            raise ValueError(f"{', '.join(unknown)}: no figure with a baseline; there are {', '.join(COMPARABLE)}")
+        absurd = [name for name, level in value.items() if level < 0 or (is_share(name) and level > 1)]
+        if absurd:
+            raise ValueError(f"{', '.join(absurd)}: not in the range of the figure")
         return value
 
     @model_validator(mode="after")
@@ -114,6 +116,15 @@ class Family(Tree):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             mistakes.append(f"features are named twice: {', '.join(twice)}")
+        known = figures_of(self.task)
+        mistakes += [
+            f"alerts.{name}: {rule.metric} is no figure of task: {self.task}"
+            for name, rule in self.alerts.items()
+            if rule.metric not in known
+        ]
+        if self.monitor.auc_labels == 0:
+            lost = [name for name, rule in self.alerts.items() if rule.metric == "auc"]
+            mistakes += [f"alerts.{name}: there is no auc without monitor.auc_labels" for name in lost]
         baseline = self.monitor.baseline
         if baseline is not None and self.task != "regression" and not 0 <= baseline <= 1:
             mistakes.append("monitor.baseline of an accuracy is between 0 and 1")

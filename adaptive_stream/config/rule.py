@@ -10,10 +10,31 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from adaptive_stream.config.node import Tree
-from adaptive_stream.contracts.figure import BETTER_HIGH
+from adaptive_stream.contracts.figure import ARRIVED, BETTER_HIGH, ESTIMATED, FLOW, LABELLED, REPORTED, SERVED
 
 MAX_RULES = 64
 RUNBOOKS = "docs/runbooks/alerts.md"
+COMPARABLE = (*LABELLED, *SERVED, *(f"reported_{name}" for name in REPORTED))
+"""Figures that have a baseline of their own."""
+OF_TASK = {
+    "binary": {"accuracy", "precision", "recall", "f1_score", "auc", "log_loss", "brier", "calibration_error"},
+    "multiclass": {"accuracy", "f1_macro"},
+    "regression": {"mean_absolute_error", "root_mean_squared_error"},
+}
+
+
+def figures_of(task: str) -> set[str]:
+    """Return the figures that a family of this kind of task has."""
+    labelled = OF_TASK[task]
+    arrived = {f"arrived_{name}" for name in ARRIVED if name in labelled}
+    estimated = {f"estimated_{name}" for name in ESTIMATED} if task == "binary" else set()
+    return labelled | arrived | estimated | {*SERVED, *FLOW} | {f"reported_{name}" for name in REPORTED}
+
+
+def is_share(metric: str) -> bool:
+    """Say whether a figure lies between 0 and 1."""
+    is_unbounded = metric in {"log_loss", "mean_absolute_error", "root_mean_squared_error"}
+    return not is_unbounded and not metric.endswith(("_ms", "_mb"))
 
 
 class Rule(Tree):
@@ -46,6 +67,8 @@ class Rule(Tree):
     def _levels(self) -> Rule:
         if self.medium is None and self.high is None:
             raise ValueError("a rule needs a level: medium, high or both")
+        if self.compare != "absolute" and self.metric in FLOW:
+            raise ValueError(f"{self.metric} has no baseline; compare: absolute")
         for level in (self.medium, self.high):
             if level is not None and self.compare == "delta" and level <= 0:
                 raise ValueError("a delta is a distance to the baseline, above 0")
@@ -57,6 +80,13 @@ class Rule(Tree):
             is_absolute_below = self.is_below and self.compare != "delta"
             if self.high > self.medium if is_absolute_below else self.high < self.medium:
                 raise ValueError("high must be further on the bad side than medium")
+        if self.clear is not None:
+            is_low_bad = self.is_below and self.compare != "delta"
+            if self.clear < self.first_level if is_low_bad else self.clear > self.first_level:
+                raise ValueError(
+                    f"clear ({self.clear:g}) must not be further on the bad side than the level at which the alert"
+                    f" begins ({self.first_level:g}); give both"
+                )
         return self
 
     @property

@@ -6,14 +6,15 @@ Called by the fleet.
 
 from __future__ import annotations
 
+import sys
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptive_stream.config.rule import is_share
 from adaptive_stream.contracts.clock import format_time, parse_time
 from adaptive_stream.contracts.events import Action, Adaptation, AdaptationKind, Trigger
-from adaptive_stream.contracts.figure import LABELLED
 from adaptive_stream.core.model import FROZEN, STOPPED
 from adaptive_stream.monitor.baseline import PLACE
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from adaptive_stream.core.fleet import Fleet
 
 MAX_SILENCE_S = 31_536_000
-SHARES = {name for name in LABELLED if "error" not in name and name != "log_loss"} | {"error_rate", "confidence"}
 NAMESPACE = uuid.UUID("5d0f8f0a-6a7e-5b0c-8d52-1f4be9d6a6ff")  # of adaptation ids; any constant would do
 KINDS = list(AdaptationKind)  # a kind's place here is its number in the models table: the enum only grows
 
@@ -92,16 +92,18 @@ class Answers:
         monitor = self._fleet.monitor
         series = np.flatnonzero(monitor.series.col["row"][: monitor.series.count] == row)
         metric, stated = event.args.get("metric", monitor.baselines.main), event.args.get("value")
-        if metric not in PLACE:
-            return AdaptationKind.REJECTED, {"why": f"args.metric must be one of {', '.join(PLACE)}"}
+        window = monitor.window(series, now_ms=now_ms + 1)
+        known = [name for name in PLACE if name in window]
+        if metric not in known:
+            return AdaptationKind.REJECTED, {"why": f"args.metric must be one of {', '.join(known)}"}
         if stated is not None:
             is_number = isinstance(stated, int | float) and not isinstance(stated, bool)
-            if not is_number or not 0 <= stated <= (1 if metric in SHARES else np.inf):
+            if not is_number or not 0 <= stated <= (1.0 if is_share(metric) else sys.float_info.max):
                 return AdaptationKind.REJECTED, {"why": "args.value must be a number in the range of the metric"}
             values = {metric: np.full(len(series), float(stated))}
         else:
-            found = monitor.window(series, now_ms=now_ms + 1).some((metric,) if "metric" in event.args else PLACE)
-            is_known = found[metric].n > 0 if metric in found else np.zeros(len(series), dtype=bool)
+            found = window.some((metric,) if "metric" in event.args else known)
+            is_known = found[metric].n > 0
             values = {name: figure.value[is_known] for name, figure in found.items()}
             series = series[is_known]
         if not len(series):

@@ -267,6 +267,10 @@ class Fleet:
         self.monitor.report(self.series(row, event.variant_id, event.channel_id), event)
         self._note(row)
 
+    def counts(self, model_id: str) -> bool:
+        """Say whether a model has a series, on which its dead letters are counted."""
+        return self.row(model_id) in self._first_series
+
     def refused(self, model_id: str, *, now_ms: int) -> None:
         """Count a record of a model that became a dead letter; of one that is not known nothing is counted."""
         row = self.row(model_id)

@@ -166,11 +166,19 @@ class Fleets:
             yield place, [fleet for fleet, is_crossed in zip(self.fleets, crossed[:, place], strict=True) if is_crossed]
 
     def _take(self, slice_: Slice, times: np.ndarray, start: int, stop: int, stepped: Stepped) -> None:
-        """Take in the records between two crossings, then let every fleet work on its arrays."""
-        for place, model_id in slice_.refused:
+        """Take in the records between two crossings, and what was refused among them."""
+        refused = [(place, model_id) for place, model_id in slice_.refused if start < place <= stop]
+        named = {event.model_id for event in slice_.events[start:stop]} if refused else set()
+        for place, model_id in refused:
+            if model_id in named and self._is_new(model_id):  # the records before it say whether it is known by then
+                self._take_run(slice_, times, start, place, stepped)
+                start = place
             # at the time of the record before it: where slices are cut must not matter
-            if start < place <= stop:
-                self._refused(model_id, int(times[place - 1]))
+            self._refused(model_id, int(times[place - 1]))
+        self._take_run(slice_, times, start, stop, stepped)
+
+    def _take_run(self, slice_: Slice, times: np.ndarray, start: int, stop: int, stepped: Stepped) -> None:
+        """Take in records, then let every fleet work on its arrays."""
         if start == stop:
             return
         for fleet in self.fleets:
@@ -208,6 +216,12 @@ class Fleets:
             columns = bulk.columns(part, offsets=offsets, times_ms=stamps, cells=cells)
             self.fleets[number].take_many(part.new, columns, bulk.served(part, now_ms=times[start:stop]))
         return [place for place in range(start, stop) if type(slice_.events[place]) is not Prediction]
+
+    def _is_new(self, model_id: str) -> bool:
+        try:
+            return not self._fleet(model_id).counts(model_id)
+        except Reject:
+            return False  # and it will never be known
 
     def _refused(self, model_id: str, now_ms: int) -> None:
         try:

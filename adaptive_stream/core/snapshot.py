@@ -46,6 +46,7 @@ class Head(msgspec.Struct, kw_only=True):
     monitor_dropped: dict[str, int]
     rules: list[str]  # whose lives the series table holds, in the order of their places
     pane_s: int
+    panes: int
     values: dict[int, dict[str, float]]
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
@@ -85,6 +86,7 @@ def head(fleet: Fleet) -> Head:
         monitor_dropped=fleet.monitor.dropped,
         rules=[name for name, _ in fleet.monitor.rules],
         pane_s=fleet.family.monitor.pane_s,
+        panes=fleet.family.monitor.panes,
         values=fleet.monitor.values,
     )
 
@@ -92,7 +94,7 @@ def head(fleet: Fleet) -> Head:
 def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Waiting:
     """Fill a fresh fleet; the waiting predictions follow through what is returned."""
     for name, table in tables(fleet).items():
-        adapt = fleet.monitor.adapt(saved.rules, saved.pane_s) if name == "series" else None
+        adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes) if name == "series" else None
         for page in pages.get(name, []):
             table.load(page, adapt=adapt)
     join = fleet.join
@@ -107,7 +109,9 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Wait
     join.entity_window = saved.entity_window
     join.dropped |= saved.join_dropped
     fleet.dropped |= saved.dropped
+    reset = fleet.monitor.dropped["columns_reset"]
     fleet.monitor.dropped |= saved.monitor_dropped
+    fleet.monitor.dropped["columns_reset"] += reset
     fleet.monitor.values = saved.values
     fleet.reindex()
     return Waiting(fleet, saved)

@@ -57,6 +57,7 @@ MOVES: dict[Stage, dict[Move, Stage]] = {
     Stage.RESOLVED: {Move.REST: Stage.OK},
 }
 LIVES = {"stage": ("|u1", 0), "is_high": ("|u1", 0), "since_ms": ("<i8", NEVER), "starts_ms": ("<i8", NEVER)}
+SLACK = 1e-9  # 0.9 - 0.85 is not more than 0.05, whatever binary fractions say
 NONE = np.zeros(0, dtype=np.int64)
 NOTICES = {"told_ms": ("<i8", NEVER), "acknowledged": ("|u1", 0), "silenced_ms": ("<i8", NEVER)}
 
@@ -95,14 +96,14 @@ def judge(rule: Rule, figure: Figure, baseline: Array, *, is_settled: NDArray[np
 
     worse, clear = badness(figure.value, baseline), scale * rule.clear_level
     with np.errstate(invalid="ignore"):
-        is_breach = (figure.n >= rule.min_count) & (worse > scale * rule.first_level)
+        is_breach = (figure.n >= rule.min_count) & (worse > scale * rule.first_level + SLACK)
         if rule.needs_evidence and is_breach.any():  # an interval costs more than a value: only where it matters
             places = np.flatnonzero(is_breach if is_settled is None else is_breach & ~is_settled)
             low, high = figure.ends(places)
             is_breach[places] = badness(high if rule.is_below else low, baseline[places]) > clear
-        is_high = is_breach & (worse > scale * rule.high) if rule.high is not None else np.zeros_like(is_breach)
+        is_high = is_breach & (worse > scale * rule.high + SLACK) if rule.high is not None else np.zeros_like(is_breach)
         # where the level of the end is that of the beginning, what is just not beyond it is over
-        is_recovered = worse <= clear if rule.clear_level == rule.first_level else worse < clear
+        is_recovered = worse <= clear + SLACK if rule.clear_level == rule.first_level else worse < clear - SLACK
     return Judged(is_breach, is_high, is_recovered)
 
 

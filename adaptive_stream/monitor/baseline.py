@@ -124,7 +124,6 @@ class Baselines:
         if self._is_binary:
             bins = [col[f"base_curve_{name}"][done].astype(np.float64) for name in ("n", "outputs", "labels")]
             found["calibration_error"] = figures.curve_error(*bins)
-            self.trust(table, done, bins)
         is_new = np.isnan(col["baselines"][done, PLACE[self.main]])
         self._fill(table, done, found)
         fresh = done[is_new]
@@ -132,12 +131,25 @@ class Baselines:
         col["baseline_version"][fresh] += 1
         col["baseline_source"][fresh] = Source.LEARNED
 
-    def trust(self, table: Rows, series: NDArray[np.int64], bins: list[NDArray[np.float64]]) -> None:
-        """Make the calibration map from labelled examples: counts, sums of outputs and of labels, by bin."""
+    def trust(self, table: Rows) -> None:
+        """Make the calibration maps of the series whose baseline is complete.
+
+        At a look, never when the last label comes: predictions of one run are counted before its labels, so that a map
+        in the midst of it would depend on where runs end.
+        """
+        if not self._is_binary:
+            return
+        col, count = table.col, table.count
+        is_due = np.isnan(col["map"][:count, 0]) & (col["baseline_count"][:count] >= self._settings.baseline_labels)
+        series = np.flatnonzero(is_due)
+        if not len(series):
+            return
+        bins = [col[f"base_curve_{name}"][series].astype(np.float64) for name in ("n", "outputs", "labels")]
         x, y = calibration.isotonic(*bins)
         rows = np.repeat(np.arange(len(series)), KNOTS)
         knots = np.tile(np.linspace(0, 1, KNOTS), len(series))
-        table.col["map"][series] = calibration.calibrate(knots, x, y, rows=rows).reshape(len(series), KNOTS)
+        col["map"][series] = calibration.calibrate(knots, x, y, rows=rows).reshape(len(series), KNOTS)
+        table.touch(series)
 
     def learn_served(self, table: Rows, series: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]) -> None:
         """Take the first predictions of each series for latency, confidence and error rate."""
@@ -184,4 +196,6 @@ class Baselines:
                 col["baselines"][series, PLACE[name]] = np.where(np.isnan(value), held, value)
         col["baseline_at"][series] = now_ms
         col["baseline_version"][series] += 1
-        col["baseline_source"][series] = Source.ORDERED
+        if self.main in values:
+            is_main = ~np.isnan(values[self.main])
+            col["baseline_source"][series[is_main]] = Source.ORDERED

@@ -7,7 +7,7 @@ found only for those who ask, and for many figures at once. Called by the monito
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     Ends = tuple[Array, Array]
 
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
+# A figure's interval is shown as one of 95 %, and a window slides: it is a new sample every day. Of streams of 20,000
+# labels in windows of 2,900, looked at every ten, 90 % were always covered with 0.05, 97 % with this.
+ALPHA = 0.02
 RUN = 512  # series whose newest labels are ranked at once: a few megabytes
 
 
@@ -59,7 +62,7 @@ class Figure:
     def ends(self, places: NDArray[np.int64]) -> Ends:
         """Return the ends of the interval for the series at these places."""
         if self.total is not None:
-            low, high = interval.bounded_mean(self.n[places], self.total[places])
+            low, high = interval.bounded_mean(self.n[places], self.total[places], alpha=ALPHA)
             return (low, high) if self.shape is None else (self.shape(low), self.shape(high))
         if self.own is not None:
             return self.own(places)
@@ -74,6 +77,7 @@ def intervals(figures: Mapping[str, Figure]) -> dict[str, Ends]:
         low, high = interval.bounded_mean(
             np.concatenate([figure.n for figure in means.values()]),
             np.concatenate([figure.total for figure in means.values()]),
+            alpha=ALPHA,
         )
         start = 0
         for name, figure in means.items():
@@ -119,7 +123,7 @@ def labelled(tally: Tally, sums: Mapping[str, Array]) -> dict[str, Figure]:
         square, square_square = sums["square"], sums["square_square"]
 
         def root(places: NDArray[np.int64]) -> Ends:
-            low, high = interval.asymptotic_mean(n[places], square[places], square_square[places])
+            low, high = interval.asymptotic_mean(n[places], square[places], square_square[places], alpha=ALPHA)
             return np.sqrt(np.maximum(low, 0)), np.sqrt(np.maximum(high, 0))
 
         return {
@@ -128,16 +132,17 @@ def labelled(tally: Tally, sums: Mapping[str, Array]) -> dict[str, Figure]:
         }
     found = {"accuracy": mean(n, sums["score"])}
     if tally.task == "binary":
-        tp, fp, fn = sums["tp"], sums["fp"], sums["fn"]
         loss, loss_square = sums["log_loss"], sums["log_loss_square"]
 
         def losses(places: NDArray[np.int64]) -> Ends:
-            low, high = interval.asymptotic_mean(n[places], loss[places], loss_square[places])
+            low, high = interval.asymptotic_mean(n[places], loss[places], loss_square[places], alpha=ALPHA)
             return np.maximum(low, 0), high
 
-        found["precision"] = mean(tp + fp, tp)
-        found["recall"] = mean(tp + fn, tp)
-        found["f1_score"] = mean(tp + fp + fn, tp, _f1)
+        if "tp" in sums:
+            tp, fp, fn = sums["tp"], sums["fp"], sums["fn"]
+            found["precision"] = mean(tp + fp, tp)
+            found["recall"] = mean(tp + fn, tp)
+            found["f1_score"] = mean(tp + fp + fn, tp, _f1)
         found["log_loss"] = Figure(n, _ratio(loss, n), own=losses)
         found["brier"] = mean(n, sums["square"])
     return found
@@ -149,7 +154,7 @@ def curve_error(n: Array, outputs: Array, labels: Array) -> Figure:
     gap = np.abs(outputs - labels).sum(axis=1)
 
     def ends(places: NDArray[np.int64]) -> Ends:
-        _, low, high = calibration.calibration_error(n[places], outputs[places], labels[places])
+        _, low, high = calibration.calibration_error(n[places], outputs[places], labels[places], alpha=ALPHA)
         return low, high
 
     return Figure(count, _ratio(gap, count), own=ends)
@@ -168,7 +173,7 @@ def _quantile(bins: Array, count: Array, q: float) -> Figure:
         value[known] = quantile.quantile(bins[known], q)[0]
 
     def ends(places: NDArray[np.int64]) -> Ends:
-        _, low, high = quantile.quantile(bins[places], q)
+        _, low, high = quantile.quantile(bins[places], q, alpha=ALPHA)
         return low, high
 
     return Figure(count, value, own=ends)
@@ -193,6 +198,7 @@ class Window:
         self._tally, self._flow, self._table = tally, flow, table
         self._now_ms, self._idle_ms = now_ms, idle_ms
         self._sums: dict[tuple[str, str], Array] = {}
+        self._timed: dict[str, Figure] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._makers
@@ -225,7 +231,7 @@ class Window:
         makers |= dict.fromkeys(names, lambda: self._labelled)
         makers |= dict.fromkeys((f"arrived_{name}" for name in ARRIVED if name in names), lambda: self._arrived)
         makers |= dict.fromkeys(("error_rate", "confidence", "labelled_share"), lambda: self._served)
-        makers |= dict.fromkeys(QUANTILES, lambda: self._latencies)
+        makers |= {name: partial(self._latency, name) for name in QUANTILES}  # each is a search: one by one
         makers |= dict.fromkeys((f"reported_{name}" for name in REPORTED), lambda: self._reported)
         flow = ("feedback_age_s", "predictions_age_s", "volume_fold", "refused_rate")
         return makers | dict.fromkeys(flow, lambda: self._flowing)
@@ -246,8 +252,8 @@ class Window:
 
     @cached_property
     def _arrived(self) -> dict[str, Figure]:
-        names = (*self._tally.label_counts, *self._tally.label_sums)
-        found = labelled(self._tally, {name: self._sum(self._tally.arrived, name) for name in names})
+        ring = self._tally.arrived
+        found = labelled(self._tally, {name: self._sum(ring, name) for name in (*ring.counts, *ring.sums)})
         return {f"arrived_{name}": figure for name, figure in found.items()}
 
     @cached_property
@@ -279,9 +285,11 @@ class Window:
             "calibration_error": curve_error(*(self._sum(ring, f"curve_{name}") for name in ("n", "outputs", "labels")))
         }
 
-    @cached_property
-    def _latencies(self) -> dict[str, Figure]:
-        return latencies(self._sum(self._tally.coarse, "latency_bins"))
+    def _latency(self, name: str) -> dict[str, Figure]:
+        if name not in self._timed:
+            bins = self._sum(self._tally.coarse, "latency_bins")
+            self._timed[name] = _quantile(bins, bins.sum(axis=1), QUANTILES[name])
+        return self._timed
 
     @cached_property
     def _macro(self) -> dict[str, Figure]:
@@ -299,7 +307,7 @@ class Window:
             return average
 
         def ends(places: NDArray[np.int64]) -> Ends:
-            alpha = interval.ALPHA / matrix.shape[1]
+            alpha = ALPHA / matrix.shape[1]
             low, high = interval.bounded_mean((tp + wrong)[places], tp[places], alpha=alpha)
             return over_classes(low, places), over_classes(high, places)
 
@@ -343,4 +351,4 @@ def _auc(tally: Tally, table: Rows, series: NDArray[np.int64]) -> tuple[Array, A
     counts = np.zeros((2, len(series), tally.auc_labels))
     rows = np.broadcast_to(np.arange(len(series))[:, None], bins.shape)
     np.add.at(counts, (labels[known].astype(np.int64), rows[known], bins[known]), 1.0)
-    return known.sum(axis=1).astype(np.float64), *interval.auc_binned(counts[1], counts[0])
+    return known.sum(axis=1).astype(np.float64), *interval.auc_binned(counts[1], counts[0], alpha=ALPHA)

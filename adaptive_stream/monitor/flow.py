@@ -77,7 +77,7 @@ class Flow:
         weight = 1 / np.clip(before, 1, MEMORY)
         moved = np.where(np.isnan(mean), count, mean + weight * (count - mean))
         col["volume_mean"][series] = np.where(is_whole, moved, mean)
-        col["volume_windows"][series] = before + (col["volume_window"][series] != NEVER) + (before == 0)
+        col["volume_windows"][series] = before + (col["volume_window"][series] != NEVER)
         col["volume_window"][series] = number
         col["volume_count"][series] = 0
 

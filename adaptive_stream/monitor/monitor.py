@@ -178,6 +178,7 @@ class Monitor:
 
     def look(self, *, now_ms: int, idle_ms: int = 0) -> list[Looked]:
         """Advance the alerts of every series with news, a life under way, or a silence that is too long."""
+        self.baselines.trust(self.series)
         col, count = self.series.col, self.series.count
         last, label = col["last_prediction_ms"][:count], col["last_label_ms"][:count]
         oldest = np.minimum(last, np.where(label < 0, col["first_ms"][:count], label))
@@ -241,7 +242,7 @@ class Monitor:
 
     # -- state -------------------------------------------------------------------------------------------------------
 
-    def adapt(self, rules: list[str], pane_s: int) -> Callable[[str, NDArray[Any]], NDArray[Any] | None]:
+    def adapt(self, rules: list[str], *, pane_s: int, panes: int) -> Callable[[str, NDArray[Any]], NDArray[Any] | None]:
         """Return what brings columns of an earlier configuration into the present one.
 
         Lives follow the names of their rules; panes of another length or number begin anew, and are counted.
@@ -249,10 +250,12 @@ class Monitor:
         Args:
             rules: in the order of their places then.
             pane_s: the length of a pane then.
+            panes: how many there were: coarse panes and volumes are shares and multiples of the whole window.
         """
         held = {name: place for place, name in enumerate(rules)}
         lives, rings = {*alert.LIVES, *alert.NOTICES}, (self.tally.served, self.tally.arrived, self.tally.coarse)
-        prefixes = tuple(f"{ring.name}_" for ring in (*rings, self.flow.refused))
+        prefixes = *(f"{ring.name}_" for ring in (*rings, self.flow.refused)), "volume_"
+        is_other_grid = (pane_s, panes) != (self._family.monitor.pane_s, self._family.monitor.panes)
         fills = {name: fill for name, (_, fill) in (alert.LIVES | alert.NOTICES).items()}
 
         def adapt(name: str, values: NDArray[Any]) -> NDArray[Any] | None:
@@ -262,10 +265,7 @@ class Monitor:
                     if rule in held:
                         found[:, place] = values[:, held[rule]]
                 return found
-            is_ring = name.startswith(prefixes)
-            if values.shape[1:] != self.series.col[name].shape[1:] or (
-                is_ring and pane_s != self._family.monitor.pane_s
-            ):
+            if values.shape[1:] != self.series.col[name].shape[1:] or (is_other_grid and name.startswith(prefixes)):
                 self.dropped["columns_reset"] += 1
                 return None
             return values

@@ -48,10 +48,14 @@ class Tally:
         self.tolerance = family.tolerance
         self.classes = len(family.classes)
         self.auc_labels = monitor.auc_labels if family.task == "binary" else 0
-        self.label_counts = ("n", "tp", "fp", "fn") if self.task == "binary" else ("n",)
+        self.label_counts = {
+            "binary": ("n", "score", "tp", "fp", "fn"),
+            "multiclass": ("n", "score"),  # a hit or none: a count, half as large as a sum
+            "regression": ("n",),
+        }[self.task]
         self.label_sums = {
-            "binary": ("score", "log_loss", "log_loss_square", "square"),
-            "multiclass": ("score",),
+            "binary": ("log_loss", "log_loss_square", "square"),
+            "multiclass": (),
             "regression": ("score", "absolute", "square", "square_square"),
         }[self.task]
         pane_ms, panes = monitor.pane_s * 1000, monitor.panes
@@ -66,7 +70,8 @@ class Tally:
             counts={**dict.fromkeys(("predictions", "failed", "latencies", "confidences", "estimates"), one), **labels},
             sums={**dict.fromkeys(("latency", "latency_square", "confidence"), one), **estimates, **sums},
         )
-        self.arrived = Ring("arrived", panes=panes, pane_ms=pane_ms, counts=labels, sums=sums)
+        plain = {name: one for name in labels if name not in {"tp", "fp", "fn"}}  # what contracts.figure.ARRIVED needs
+        self.arrived = Ring("arrived", panes=panes, pane_ms=pane_ms, counts=plain, sums=sums)
         histograms: dict[str, tuple[int, ...]] = {"latency_bins": (quantile.BINS,)}
         curve: dict[str, tuple[int, ...]] = {}
         if self.task == "binary":
@@ -91,7 +96,7 @@ class Tally:
             yield Column("auc_label", "|u1", (self.auc_labels,))
         if self.task == "binary":
             yield Column("map", "<f8", (KNOTS,), np.nan)
-        yield Column("reported", "<f4", (len(REPORTED), HISTORY), np.nan)
+        yield Column("reported", "<f8", (len(REPORTED), HISTORY), np.nan)
         yield Column("reported_count", "<i8", (len(REPORTED),))
 
     def serve(
@@ -221,6 +226,8 @@ class Tally:
             places, slot = ring.turn(table, series, times, now_ms)
             at = series[places], slot
             for name in self.label_counts:
+                if name not in ring.counts:
+                    continue
                 chosen = examples[name][places] > 0
                 ring.count(table, name, (at[0][chosen], at[1][chosen]))
             for name in self.label_sums:

@@ -21,6 +21,7 @@ from adaptive_stream.contracts.events import (
     Trend,
 )
 from adaptive_stream.contracts.figure import REPORTED
+from adaptive_stream.monitor.alert import SLACK
 from adaptive_stream.monitor.baseline import PLACE
 from adaptive_stream.monitor.tally import HISTORY, MAX_MATRIX
 from adaptive_stream.stats import slope
@@ -263,7 +264,7 @@ def _known(figure: Figure, place: int) -> float | None:
 
 
 def _points(value: float, whole: float, half: float) -> float:
-    return 1.0 if value <= whole else 0.5 if value <= half else 0.0
+    return 1.0 if value <= whole + SLACK else 0.5 if value <= half + SLACK else 0.0
 
 
 def _mean(total: float, n: float) -> float | None:

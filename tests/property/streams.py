@@ -25,6 +25,29 @@ RING = 36  # waiting predictions; more come within the window of the join where 
 REMEMBERED = 56  # ids
 MODELS, SERIES = 4, 9  # rows of a family, series of a model: two variants and channels, and other
 EARLY, ENTITIES = 5, 3
+# a rule that looks at a figure which a short stream has little of
+EAGER = {
+    "LatencyHigh.min_count": 3,
+    "ErrorRateHigh.min_count": 3,
+    "FeedbackSilent.medium": 45,
+    "FeedbackSilent.min_count": 2,
+    "PredictionsSilent.medium": 60,
+    "PredictionsSilent.min_count": 2,
+    "VolumeAnomaly.medium": 1.5,
+    "VolumeAnomaly.min_count": 1,
+    "DeadLetterRateHigh.min_count": 3,
+    "ReportedErrorRateHigh.repeat_s": 60,
+}
+OF_TASK = {
+    "binary": {
+        "AccuracyDegraded.min_count": 3,
+        "EstimatedAccuracyLow.min_count": 3,
+        "EstimatedAccuracyLow.needs_evidence": "false",
+        "CalibrationBroken.min_count": 3,
+        "CalibrationBroken.for_s": 40,
+    },
+    "regression": {"ErrorIncreased.min_count": 3, "ErrorIncreased.cool_down_s": 60},
+}
 
 
 @functools.cache
@@ -57,7 +80,10 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
             f"{name}.monitor.evaluate_every_s={20 + 10 * number}",
             f"{name}.monitor.status_interval_s={40 + 20 * number}",
             f"{name}.monitor.baseline_labels=10",
-            f"{name}.alerts.AccuracyDegraded.min_count=3",
+            f"{name}.monitor.baseline_predictions=10",
+            f"{name}.monitor.auc_labels=20",
+            f"{name}.thresholds={{app: 0.7}}",
+            *(f"{name}.alerts.{rule}={value}" for rule, value in (EAGER | OF_TASK[task]).items()),
             f"{name}.features=[{{name: a}}, {{name: b, kind: categorical, levels: [x, y]}}]",
         ]
     whole = load([], {}, overrides)
@@ -100,7 +126,9 @@ def events(seed: int, *, families: int = 1, models: int = 3) -> Stream:
                 channel_id=dice.choice(["web"] * (9 if is_thick else 2) + ["app", "tv"]),
                 output=output if dice.random() > 0.02 else 7.0,
                 features=features,
-                failed=dice.random() < 0.02,
+                failed=dice.random() < (0.6 if count * 0.7 < number < count * 0.75 else 0.02),
+                confidence=dice.choice([None, dice.random()]),
+                latency_ms=dice.choice([None, dice.lognormvariate(5.0 if number > count * 0.6 else 3.0, 0.5)]),
             )
         elif kind < 0.93:
             recent = ids[-12:] if dice.random() < 0.9 else ids
@@ -130,8 +158,47 @@ def events(seed: int, *, families: int = 1, models: int = 3) -> Stream:
                 other = dice.choice(ids)[1] if ids else "p1"
                 event = Preference(feedback_id=feedback_id, model_id=model, chosen=wanted, rejected=other)
         elif kind < 0.97:
-            event = Metrics(model_id=model, accuracy=dice.random())
+            values = {f"v{dice.randrange(30)}": dice.random() for _ in range(dice.choice([0, 3, 12]))}
+            event = Metrics(
+                model_id=model,
+                channel_id=dice.choice(["web", "web", "app"]),
+                accuracy=dice.choice([None, dice.random()]),
+                latency_ms=dice.choice([None, 100 * dice.random()]),
+                error_rate=0.2 * dice.random(),
+                values=values or None,
+            )
         else:
-            event = Control(command_id=f"c{number}", model_id=model, action=dice.choice(list(Action)))
+            action = dice.choice(list(Action))
+            event = Control(command_id=f"c{number}", model_id=model, action=action, args=_args(dice, action))
         made.append((event, at))
     return tuple(made)
+
+
+def _args(dice: random.Random, action: Action) -> dict[str, object]:
+    """Return what an order says, good or wrong."""
+    match action:
+        case Action.SET_BASELINE:
+            metric = dice.choice(["accuracy", "latency_p95_ms", "nothing", "error_rate"])
+            return dice.choice([{}, {"value": 0.5}, {"metric": metric}, {"metric": metric, "value": dice.random()}])
+        case Action.SILENCE:
+            return {"duration_s": dice.choice([0, 30, 120, -1])}
+        case Action.ACKNOWLEDGE:
+            return dice.choice([{}, {"alertname": "ReportedErrorRateHigh"}, {"alertname": "none"}, {"wrong": 1}])
+        case _:
+            return {}
+
+
+@functools.cache
+def marks(seed: int, *, families: int = 1, models: int = 3) -> tuple[tuple[tuple[int, str], ...], dict[int, int]]:
+    """Return what happens to a stream beside its events.
+
+    Returns:
+        Refused records, each before which place and of which model; and idle looks, at the wall clock of a batch
+        without records, by the place before which they happen.
+    """
+    dice = random.Random(seed + 1_000)  # noqa: S311 - a seed is no secret
+    stream = events(seed, families=families, models=models)
+    places = sorted(dice.randrange(len(stream) + 1) for _ in range(len(stream) // 8))
+    refused = tuple((place, f"m{dice.randrange(families)}-{dice.randrange(models + 1)}") for place in places)
+    looks = {place: stream[place][1] + dice.choice([0, 30_000, 90_000]) for place in places[::9] if place < len(stream)}
+    return refused, looks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptive_stream.contracts.events import Adaptation, Alert, Feedback, Metrics, ModelStatus, Prediction
-from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.core.slice import Slice
 from adaptive_stream.testing import Driver
+from adaptive_stream.testing.driver import thaw, topic_of
 from tests.property.streams import (
     EARLY,
     ENTITIES,
@@ -23,11 +26,13 @@ from tests.property.streams import (
     Stream,
     config,
     events,
+    marks,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from adaptive_stream.contracts.events import OutputEvent
-    from adaptive_stream.core.fleets import Fleets
     from adaptive_stream.core.slice import Stepped
 
 seeds = st.integers(0, 19)  # few, so that a stream and what it leads to are made once for all laws
@@ -69,6 +74,97 @@ def memory(fleets: Fleets) -> list[object]:
             fleet.join.departed._set,
         )
     ]
+
+
+def slices(stream: Stream, cuts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield where a stream is cut, cyclically."""
+    start, turn = 0, 0
+    while start < len(stream):
+        stop = min(len(stream), start + cuts[turn % len(cuts)])
+        yield start, stop
+        start, turn = stop, turn + 1
+
+
+class Log:
+    """Streams with what happens beside their events: refused records, idle looks, offsets, cut times."""
+
+    def __init__(self, stream: Stream, refused: tuple[tuple[int, str], ...], looks: dict[int, int]) -> None:
+        self.stream, self.refused, self.looks = stream, refused, looks
+        self.topics = [topic_of(event) for event, _ in stream]
+        self.offsets = [self.topics[:place].count(topic) for place, topic in enumerate(self.topics)]
+        self.waiting = [
+            (offset, at, event)
+            for (event, at), offset in zip(stream, self.offsets, strict=True)
+            if isinstance(event, Prediction)
+        ]
+
+    def slice(self, start: int, stop: int, *, is_refused_first: bool) -> Slice:
+        """Return a part of it; what is refused at a cut may be the last of one slice or the first of the next."""
+        is_mine = start == 0 or (is_refused_first and start not in self.looks)  # a look comes after what was refused
+        is_next = is_refused_first and stop not in self.looks and stop < len(self.stream)
+        refused = [
+            (place - start, model)
+            for place, model in self.refused
+            if start < place < stop or (place == start and is_mine) or (place == stop and not is_next)
+        ]
+        last = max((place for place in self.looks if place <= start), default=0)
+        return Slice(
+            topics=self.topics[start:stop],
+            offsets=self.offsets[start:stop],
+            times_ms=[at for _, at in self.stream[start:stop]],
+            events=[event for event, _ in self.stream[start:stop]],
+            refused=refused,
+            cut_ms=self.stream[last][1],
+        )
+
+    def step(
+        self, fleets: Fleets, cuts: tuple[int, ...], *, since: int = 0, until: int | None = None, is_first: bool = False
+    ) -> list[OutputEvent]:
+        """Step a part of it in slices; an idle look is a cut, wherever else there are some."""
+        until = len(self.stream) if until is None else until
+        places = {0, len(self.stream), until, *self.looks} | {start for start, _ in slices(self.stream, cuts)}
+        inside = [since, *sorted(place for place in places if since < place <= until)]
+        outputs: list[OutputEvent] = []
+        for start, stop in itertools.pairwise(inside):
+            if start in self.looks:
+                outputs += fleets.idle(self.looks[start])
+            outputs += fleets.step(self.slice(start, stop, is_refused_first=is_first)).outputs
+        return outputs
+
+
+@functools.cache
+def log(seed: int, *, families: int = 1, models: int = 3) -> Log:
+    return Log(events(seed, families=families, models=models), *marks(seed, families=families, models=models))
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+@settings(max_examples=8)
+@given(seed=seeds, cuts=st.lists(st.integers(1, 40), min_size=1, max_size=4), is_first=st.booleans())
+def test_refused_records_and_idle_looks_are_the_same_in_any_slices(
+    task: str,
+    seed: int,
+    cuts: list[int],
+    is_first: bool,  # noqa: FBT001 - drawn
+) -> None:
+    whole_fleets, cut_fleets = Fleets(config(families=2, task=task)), Fleets(config(families=2, task=task))
+    told = log(seed, families=2)
+    assert told.step(cut_fleets, tuple(cuts), is_first=is_first) == told.step(whole_fleets, (len(told.stream),))
+    assert cut_fleets.dump() == whole_fleets.dump()
+    assert memory(cut_fleets) == memory(whole_fleets)
+
+
+@settings(max_examples=8)
+@given(seed=seeds, at=st.integers(1, LENGTH // 3 - 1))
+def test_a_snapshot_between_refused_records_and_idle_looks_gives_the_same_future(seed: int, at: int) -> None:
+    told, settled = log(seed, families=2), config(families=2)
+    fleets, uncut = Fleets(settled), Fleets(settled)
+    outputs = told.step(fleets, (25,), until=at)
+    frozen = fleets.freeze()
+    back = thaw(settled, frozen.head, frozen.pages, told.waiting)
+    assert back.dump() == fleets.dump()
+    outputs += told.step(back, (25,), since=at)
+    assert outputs == told.step(uncut, (len(told.stream),))
+    assert back.dump() == uncut.dump()
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
@@ -155,18 +251,23 @@ def test_n_rows_are_n_fleets_of_one_row(seed: int) -> None:
 
 @settings(max_examples=12)
 @given(seed=seeds)
-def test_a_rejected_record_leaves_no_trace_but_time(seed: int) -> None:
+def test_a_rejected_record_leaves_no_trace_but_time_and_its_count(seed: int) -> None:
+    """It is as one that was refused before it came to the core."""
     stream = events(seed, models=6)
     driver, stepped = whole(seed, models=6)
-    rejected = {place for place, _ in stepped.rejected}
-    clean = Driver(driver.config)
-    for place, (event, at) in enumerate(stream):
-        clean.send(TICK if place in rejected else event, at_ms=at)
-        if place in rejected and isinstance(event, Prediction):
-            clean._ends[Topic.PREDICTIONS] += 1  # its offset is used up
-    assert clean.run().outputs == stepped.outputs
-    assert clean.fleets.dump() == driver.fleets.dump()
-    assert memory(clean.fleets) == memory(driver.fleets)
+    rejected = {place: stream[place][0].model_id for place, _ in stepped.rejected}
+    told = Log(stream, (), {})
+    fleets = Fleets(driver.config)
+    clean = Slice(
+        topics=told.topics,
+        offsets=told.offsets,
+        times_ms=[at for _, at in stream],
+        events=[TICK if place in rejected else event for place, (event, _) in enumerate(stream)],
+        refused=[(place + 1, model_id) for place, model_id in rejected.items()],
+    )
+    assert fleets.step(clean).outputs == stepped.outputs
+    assert fleets.dump() == driver.fleets.dump()
+    assert memory(fleets) == memory(driver.fleets)
 
 
 @settings(max_examples=10)
@@ -204,6 +305,7 @@ def test_the_streams_reach_everything() -> None:
                 sums[name] = sums.get(name, 0) + count
     assert all(outcomes.values()), outcomes
     assert dropped.pop("waiting_lost") == 0, "nothing is lost without a restore from a log that was cut"
+    assert dropped.pop("columns_reset") == 0, "nothing begins anew while the configuration stays"
     assert all(dropped.values()), dropped
     assert kinds == {Adaptation, Alert, ModelStatus}
     assert statuses == {"firing", "resolved"}

@@ -3,49 +3,54 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from adaptive_stream.config.tree import Alerts
-from adaptive_stream.monitor.alert import MOVES, Lives, Move, Stage, Turns, look
+from adaptive_stream.config.rule import Rule
+from adaptive_stream.monitor.alert import MOVES, Judged, Move, Stage, Turns, columns, judge, look, threshold
+from adaptive_stream.monitor.figures import Figure, mean
+from adaptive_stream.stats.rows import Rows
 
-FRESH = Alerts(drop=0.1, drop_high=0.2, recovery=0.5)
+FRESH = Rule(metric="error_rate", medium=0.2, high=0.4, clear=0.1, needs_evidence=False, min_count=1, repeat_s=0)
 
 
-class Series:
-    """One series whose alert is looked at once a second."""
+class Watched:
+    """Series whose alert is looked at once a second."""
 
-    def __init__(self, rule: Alerts, *, size: int = 1) -> None:
-        self.rule = rule
+    def __init__(self, size: int = 1, **rule: Any) -> None:  # noqa: ANN401
+        self.rule = Rule.model_validate({**FRESH.model_dump(), **rule})
         self.now_ms = 1_000_000
-        self.lives = Lives(
-            stage=np.zeros(size, np.uint8),
-            is_high=np.zeros(size, np.uint8),
-            since_ms=np.full(size, -1, np.int64),
-            starts_ms=np.full(size, -1, np.int64),
-        )
+        self.rows = Rows(list(columns(1)))
+        self.rows.extend(size)
 
-    def see(self, *drops: float, is_evident: bool = True) -> Turns:
+    def see(self, *values: float, n: float = 100, baseline: float = math.nan) -> Turns:
         self.now_ms += 1_000
-        return look(
-            self.lives,
-            drop=np.array(drops),
-            is_evident=np.full(len(drops), is_evident),
-            rule=self.rule,
-            now_ms=self.now_ms,
-        )
+        return self.turn(judge(self.rule, figure(*values, n=n), np.full(len(values), baseline)))
+
+    def turn(self, judged: Judged) -> Turns:
+        series = np.arange(len(judged.is_breach))
+        return look(self.rows, series, 0, judged=judged, rule=self.rule, now_ms=self.now_ms)
+
+    def held(self, name: str) -> list[int]:
+        found: list[int] = self.rows.col[name][: self.rows.count, 0].tolist()
+        return found
 
     @property
     def stage(self) -> Stage:
-        return Stage(int(self.lives.stage[0]))
+        return Stage(self.held("stage")[0])
 
 
-def told(turns: Turns) -> tuple[list[int], list[int], list[int]]:
-    return turns.fired.tolist(), turns.escalated.tolist(), turns.resolved.tolist()
+def figure(*values: float, n: float = 100) -> Figure:
+    return Figure(np.full(len(values), n), np.array(values))
 
 
-NOTHING = ([], [], [])
+def told(turns: Turns) -> str:
+    """Return what is told of one series."""
+    said = [name for name in ("fired", "escalated", "resolved", "repeated") if len(getattr(turns, name))]
+    assert len(said) <= 1, "one notice a look"
+    return said[0] if said else ""
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -65,122 +70,181 @@ def test_every_stage_has_a_way_in_from_ok_and_a_way_out() -> None:
 
 
 def test_no_life_changes_but_along_the_table() -> None:
-    """Any drop in any order: what a look does to the stage is a walk along the table."""
+    """Any figure in any order: what a look does to the stage is a walk along the table."""
     dice = np.random.default_rng(5)
     size = 60
-    series = Series(Alerts(drop=0.1, drop_high=0.2, for_s=2, cool_down_s=2), size=size)
+    watched = Watched(size, for_s=2, cool_down_s=2)
     seen = set()
     for _ in range(200):
-        before = series.lives.stage.copy()
-        series.now_ms += 1_000
-        look(
-            series.lives,
-            drop=dice.choice([-0.1, 0.02, 0.07, 0.15, 0.3, math.nan], size),
-            is_evident=dice.random(size) < 0.8,
-            rule=series.rule,
-            now_ms=series.now_ms,
-        )
-        seen |= set(zip(before.tolist(), series.lives.stage.tolist(), strict=True))
+        before = watched.held("stage")
+        watched.see(*dice.choice([0.0, 0.15, 0.3, 0.5, math.nan], size, p=[0.3, 0.1, 0.4, 0.1, 0.1]).tolist())
+        seen |= set(zip(before, watched.held("stage"), strict=True))
     direct = {(int(start), int(end)) for start, moves in MOVES.items() for end in moves.values()}
     # a rest and a breach may fall on one look
     assert seen - {(s, s) for s in range(4)} == direct | {(int(Stage.RESOLVED), int(Stage.PENDING))}
 
 
-# -- the rules ---------------------------------------------------------------------------------------------------------
+# -- the life ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_evident_drop_fires_at_once_when_it_need_not_last() -> None:
-    series = Series(FRESH)
-    assert told(series.see(0.15)) == ([0], [], [])
-    assert series.stage is Stage.FIRING
-    assert series.lives.starts_ms[0] == series.now_ms
-    assert series.lives.is_high[0] == 0
-    assert told(series.see(0.15)) == NOTHING, "an alert that goes on is not told again"
+def test_a_breach_fires_at_once_when_it_need_not_last() -> None:
+    watched = Watched()
+    assert told(watched.see(0.3)) == "fired"
+    assert watched.stage is Stage.FIRING
+    assert watched.held("starts_ms") == [watched.now_ms]
+    assert told(watched.see(0.3)) == "", "an alert that goes on is not told again"
 
 
-@pytest.mark.parametrize(("drop", "is_evident"), [(0.1, True), (0.3, False), (-0.5, True), (math.nan, False)])
-def test_what_is_no_evident_drop_fires_nothing(drop: float, is_evident: bool) -> None:  # noqa: FBT001
-    series = Series(FRESH)
-    assert told(series.see(drop, is_evident=is_evident)) == NOTHING
-    assert series.stage is Stage.OK
-
-
-def test_a_drop_that_must_last_is_pending_until_it_has() -> None:
-    series = Series(Alerts(drop=0.1, drop_high=0.2, for_s=3))
+def test_a_breach_that_must_last_is_pending_until_it_has() -> None:
+    watched = Watched(for_s=3)
     for _ in range(3):
-        assert told(series.see(0.15)) == NOTHING
-        assert series.stage is Stage.PENDING
-    assert told(series.see(0.15)) == ([0], [], [])
-    assert series.lives.starts_ms[0] == series.now_ms, "it starts when it fires"
+        assert told(watched.see(0.3)) == ""
+        assert watched.stage is Stage.PENDING
+    assert told(watched.see(0.3)) == "fired"
+    assert watched.held("starts_ms") == [watched.now_ms], "it starts when it fires"
 
 
-def test_a_drop_that_does_not_last_is_forgotten() -> None:
-    series = Series(Alerts(drop=0.1, drop_high=0.2, for_s=2))
+def test_a_breach_that_does_not_last_is_forgotten() -> None:
+    watched = Watched(for_s=2)
     for _ in range(5):
-        assert told(series.see(0.15)) == told(series.see(0.15)) == NOTHING
-        assert series.stage is Stage.PENDING
-        assert told(series.see(0.09)) == NOTHING
-        assert series.stage is Stage.OK
-    series.see(0.15)
-    series.see(0.15, is_evident=False)
-    assert series.stage is Stage.OK
+        assert told(watched.see(0.3)) == told(watched.see(0.3)) == ""
+        assert told(watched.see(0.15)) == "", "below the level, whether or not well inside"
+        assert watched.stage is Stage.OK
 
 
-def test_a_deep_drop_is_high_from_the_start() -> None:
-    series = Series(FRESH)
-    assert told(series.see(0.25)) == ([0], [], [])
-    assert series.lives.is_high[0] == 1
-    assert told(series.see(0.3)) == NOTHING
+def test_it_ends_well_inside_the_level_and_never_for_want_of_data() -> None:
+    watched = Watched()
+    watched.see(0.3)
+    for value in (0.19, 0.11, 0.1, math.nan):
+        assert told(watched.see(value)) == ""
+        assert watched.stage is Stage.FIRING
+    assert told(watched.see(0.09)) == "resolved"
+    assert watched.stage is Stage.RESOLVED
 
 
-def test_a_drop_that_deepens_is_told_once_more_and_stays_high() -> None:
-    series = Series(FRESH)
-    series.see(0.15)
-    started = series.now_ms
-    assert told(series.see(0.25, is_evident=False)) == NOTHING
-    assert told(series.see(0.25)) == ([], [0], [])
-    assert told(series.see(0.15)) == told(series.see(0.25)) == NOTHING
-    assert series.lives.is_high[0] == 1
-    assert series.lives.starts_ms[0] == started
+def test_a_severe_breach_is_high_from_the_start_and_stays_it() -> None:
+    watched = Watched()
+    assert told(watched.see(0.5)) == "fired"
+    assert watched.held("is_high") == [1]
+    assert told(watched.see(0.3)) == told(watched.see(0.5)) == ""
 
 
-def test_it_is_resolved_only_well_inside_the_threshold() -> None:
-    series = Series(FRESH)
-    series.see(0.15)
-    for drop in (0.099, 0.06, 0.05, math.nan):
-        assert told(series.see(drop, is_evident=False)) == NOTHING
-        assert series.stage is Stage.FIRING
-    assert told(series.see(0.049, is_evident=False)) == ([], [], [0])
-    assert series.stage is Stage.RESOLVED
+def test_what_grows_worse_is_told_once_more_within_the_same_life() -> None:
+    watched = Watched()
+    watched.see(0.3)
+    started = watched.held("starts_ms")
+    assert told(watched.see(0.5)) == "escalated"
+    assert told(watched.see(0.3)) == told(watched.see(0.5)) == ""
+    assert (watched.held("is_high"), watched.held("starts_ms")) == ([1], started)
 
 
-def test_the_next_alert_begins_as_medium_with_its_own_start() -> None:
-    series = Series(FRESH)
-    series.see(0.25)
-    first = series.now_ms
-    series.see(0.0)
-    assert told(series.see(0.15)) == ([0], [], [])
-    assert series.lives.is_high[0] == 0
-    assert series.lives.starts_ms[0] > first
+def test_the_next_life_begins_as_medium_with_its_own_start() -> None:
+    watched = Watched()
+    watched.see(0.5)
+    first = watched.now_ms
+    watched.see(0.0)
+    assert told(watched.see(0.3)) == "fired"
+    assert watched.held("is_high") == [0]
+    assert watched.held("starts_ms")[0] > first
 
 
-def test_after_a_resolution_there_is_quiet_for_the_cool_down() -> None:
-    series = Series(Alerts(drop=0.1, drop_high=0.2, cool_down_s=3))
-    series.see(0.15)
-    series.see(0.0)
+def test_after_an_end_there_is_quiet_for_the_cool_down() -> None:
+    watched = Watched(cool_down_s=3)
+    watched.see(0.3)
+    watched.see(0.0)
     for _ in range(2):
-        assert told(series.see(0.3)) == NOTHING
-        assert series.stage is Stage.RESOLVED
-    assert told(series.see(0.3)) == ([0], [], [])
+        assert told(watched.see(0.5)) == ""
+        assert watched.stage is Stage.RESOLVED
+    assert told(watched.see(0.5)) == "fired"
+
+
+def test_what_goes_on_is_told_again_after_a_time() -> None:
+    watched = Watched(repeat_s=3)
+    said = [told(watched.see(0.3)) for _ in range(8)]
+    assert said == ["fired", "", "", "repeated", "", "", "repeated", ""]
+    assert told(watched.see(0.5)) == "escalated"
+    assert [told(watched.see(0.5)) for _ in range(3)] == ["", "", "repeated"], "an escalation is a notice as well"
+
+
+def test_what_is_acknowledged_is_not_told_again_until_it_ends() -> None:
+    watched = Watched(repeat_s=2)
+    watched.see(0.3)
+    watched.rows.col["acknowledged"][0, 0] = 1
+    assert [told(watched.see(0.3)) for _ in range(5)] == [""] * 5
+    assert told(watched.see(0.0)) == "resolved"
+    assert [told(watched.see(0.3)) for _ in range(3)] == ["fired", "", "repeated"], "the next life is not acknowledged"
+
+
+def test_while_silenced_nothing_is_told_and_afterwards_what_still_goes_on() -> None:
+    watched = Watched()
+    watched.rows.col["silenced_ms"][0, 0] = watched.now_ms + 4_000
+    assert [told(watched.see(value)) for value in (0.3, 0.5, 0.5)] == [""] * 3
+    assert watched.stage is Stage.FIRING
+    assert [told(watched.see(0.5)) for _ in range(2)] == ["repeated", ""]
+    assert told(watched.see(0.0)) == "resolved"
+
+
+def test_the_end_of_what_was_never_told_is_not_told() -> None:
+    watched = Watched()
+    watched.rows.col["silenced_ms"][0, 0] = watched.now_ms + 2_500
+    assert [told(watched.see(value)) for value in (0.3, 0.3)] == [""] * 2
+    assert told(watched.see(0.0)) == ""
+    assert watched.stage is Stage.RESOLVED
 
 
 def test_each_series_has_its_own_life() -> None:
-    series = Series(FRESH, size=4)
-    assert told(series.see(0.0, 0.15, 0.25, math.nan)) == ([1, 2], [], [])
-    assert told(series.see(0.15, 0.25, 0.0, math.nan)) == ([0], [1], [2])
-    assert [Stage(int(stage)) for stage in series.lives.stage] == [
-        Stage.FIRING,
-        Stage.FIRING,
-        Stage.RESOLVED,
-        Stage.OK,
-    ]
+    watched = Watched(4)
+    assert watched.see(0.0, 0.3, 0.5, math.nan).fired.tolist() == [1, 2]
+    turns = watched.see(0.3, 0.5, 0.0, math.nan)
+    assert (turns.fired.tolist(), turns.escalated.tolist(), turns.resolved.tolist()) == ([0], [1], [2])
+    assert watched.held("stage") == [Stage.FIRING, Stage.FIRING, Stage.RESOLVED, Stage.OK]
+
+
+# -- the judgement -----------------------------------------------------------------------------------------------------
+
+# rule, baseline, then values: not yet bad, medium, high, not yet over, over
+COMPARED = {
+    "absolute above": ({}, math.nan, (0.2, 0.21, 0.41, 0.1, 0.09), 0.2),
+    "absolute below": ({"when": "below", "medium": 0.8, "high": 0.6, "clear": 0.9}, math.nan,
+                       (0.8, 0.79, 0.59, 0.9, 0.91), 0.8),
+    "delta above": ({"compare": "delta", "medium": 0.1, "high": 0.2, "clear": None}, 0.3,
+                    (0.4, 0.41, 0.51, 0.35, 0.34), 0.4),
+    "delta below": ({"metric": "accuracy", "compare": "delta", "medium": 0.05, "high": 0.1, "clear": None}, 0.9,
+                    (0.85, 0.849, 0.799, 0.875, 0.88), 0.85),
+    "ratio above": ({"metric": "latency_p95_ms", "compare": "ratio", "medium": 2, "high": 4, "clear": None}, 10.0,
+                    (20.0, 20.1, 40.1, 15.0, 14.9), 20.0),
+    "ratio below": ({"metric": "accuracy", "compare": "ratio", "medium": 0.8, "high": 0.5, "clear": None}, 0.5,
+                    (0.4, 0.39, 0.24, 0.45, 0.46), 0.4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_every_comparison_knows_its_levels_to_the_last_digit(name: str) -> None:
+    rule, baseline, (fine, medium, high, lasting, over), level = COMPARED[name]
+    watched = Watched(**rule)
+    said = [told(watched.see(value, baseline=baseline)) for value in (fine, medium, high, lasting, over)]
+    assert said == ["", "fired", "escalated", "", "resolved"]
+    assert threshold(watched.rule, baseline) == pytest.approx(level)
+
+
+def test_where_the_end_is_the_beginning_what_is_just_not_beyond_it_is_over() -> None:
+    watched = Watched(metric="accuracy", compare="delta", medium=0.05, high=None, clear=None, recovery=1.0)
+    assert [told(watched.see(value, baseline=0.9)) for value in (0.85, 0.84, 0.85)] == ["", "fired", "resolved"]
+
+
+@pytest.mark.parametrize(("value", "baseline", "n"), [(math.nan, 0.9, 100), (0.1, math.nan, 100), (0.1, 0.9, 49)])
+def test_what_is_not_known_fires_nothing(value: float, baseline: float, n: float) -> None:
+    watched = Watched(metric="accuracy", compare="delta", medium=0.05, high=None, clear=None, min_count=50)
+    assert told(watched.see(value, n=n, baseline=baseline)) == ""
+    assert watched.stage is Stage.OK
+
+
+@pytest.mark.parametrize(("n", "is_breach"), [(20, False), (2_000, True)])
+def test_evidence_is_an_interval_that_excludes_the_level_of_the_end(n: int, is_breach: bool) -> None:  # noqa: FBT001
+    rule = Rule(metric="accuracy", compare="delta", medium=0.05, min_count=1)
+    found = mean(np.array([n]), np.array([0.8 * n]))
+    (_, (high,)) = found.ends(np.array([0]))
+    assert (0.9 - high > 0.025) == is_breach
+    assert judge(rule, found, np.array([0.9])).is_breach.tolist() == [is_breach]
+    sure = rule.model_copy(update={"needs_evidence": False})
+    assert judge(sure, found, np.array([0.9])).is_breach.tolist() == [True]
