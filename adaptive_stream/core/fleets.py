@@ -146,8 +146,11 @@ class Fleets:
         return Frozen(head=head, pages=pages, directory=directory, first_waiting_offset=min(waiting, default=None))
 
     def dump(self) -> bytes:
-        """Return the whole state as canonical bytes: equal states, equal bytes."""
-        parts = [f"{self.stream_time_ms} {self.cut_ms}".encode()]
+        """Return the whole state as canonical bytes: equal states, equal bytes.
+
+        The newest cut time is left out: it is the batch's, and says nothing of what was learned from the records.
+        """
+        parts = [str(self.stream_time_ms).encode()]
         for fleet in self.fleets:
             parts.append(msgspec.msgpack.encode(snapshot.head(fleet)))
             parts += snapshot.ring(fleet)
