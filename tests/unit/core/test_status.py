@@ -6,6 +6,7 @@ import pytest
 
 from adaptive_stream.contracts.clock import format_time
 from adaptive_stream.contracts.events import Metrics
+from adaptive_stream.monitor.figures import ALPHA
 from adaptive_stream.stats.interval import bounded_mean
 from tests.unit.core.scene import START_MS, Scene, prediction, statuses
 
@@ -71,7 +72,7 @@ def test_a_status_tells_all_there_is_to_know() -> None:
     assert (first.predictions, first.labelled) == (14, 14)
     assert first.window == first.total
     assert (first.total.n, first.total.value) == (14, 12 / 14)
-    assert (first.total.low, first.total.high) == tuple(float(end) for end in bounded_mean(14, 12))
+    assert (first.total.low, first.total.high) == tuple(float(end) for end in bounded_mean(14, 12, alpha=ALPHA))
     assert first.baseline is not None
     assert (first.baseline.n, first.baseline.value) == (10, 0.9)
     assert first.baseline_set_at == format_time(START_MS)
@@ -106,7 +107,7 @@ def test_an_error_is_shown_in_the_units_of_the_label_with_its_interval_the_right
     [series] = scene.status().series
     assert series.metric == "mean_absolute_error"
     assert series.total.value == 5.0
-    low, high = bounded_mean(400, 100)
+    low, high = bounded_mean(400, 100, alpha=ALPHA)
     assert (series.total.low, series.total.high) == (float(low) * 20, float(high) * 20)
     assert series.total.low < 5.0 < series.total.high
 
