@@ -167,7 +167,7 @@ def test_a_mistake_in_a_rule_is_refused_with_its_place(setting: str, path: str, 
 
 
 def test_an_area_that_is_not_kept_can_raise_no_alert() -> None:
-    with pytest.raises(ConfigError, match="there is no auc without monitor"):
+    with pytest.raises(ConfigError, match="there is no auc without"):
         family("monitor.auc_labels=0", "alerts.Mine={metric: auc, medium: 0.5}")
 
 
