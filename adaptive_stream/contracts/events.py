@@ -310,12 +310,11 @@ class PaneFigures(Event, frozen=True, kw_only=True):
 
 
 class Direction(StrEnum):
-    """Where a figure is going; ``unknown`` with fewer than three panes."""
+    """Where a figure is going; ``stable`` with fewer than three panes, which give no slope."""
 
     IMPROVING = "improving"
     STABLE = "stable"
     DECLINING = "declining"
-    UNKNOWN = "unknown"
 
 
 class Trend(Event, frozen=True, kw_only=True):

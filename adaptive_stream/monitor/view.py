@@ -122,7 +122,7 @@ class View:
             if not known:
                 continue
             if math.isnan(steep[place]):
-                found[name] = Trend(direction=Direction.UNKNOWN, panes=known)
+                found[name] = Trend(direction=Direction.STABLE, panes=known)
                 continue
             found[name] = Trend(
                 direction=DIRECTIONS[int(directions[place])],

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # 48 counts of 4 bytes for a pane of 192 bytes. One bin is a factor of 1.38, from a call inside a process to one that
 # every client has given up; what is outside counts in the first or last bin. After interpolation the error of p50, p95
-# and p99 is below 0.1 % for lognormal, 0.6 % for exponential and gamma latencies; at worst, where latencies end at a
-# wall or are all the same, 18 %.
+# and p99 is below 0.1 % for lognormal, 0.6 % for exponential and gamma latencies; where all are the same up to 22 %,
+# and 31 % where the quantile falls between two modes.
 BINS = 48
 LEAST_MS, MOST_MS = 0.05, 300_000.0
 EDGES_MS = np.geomspace(LEAST_MS, MOST_MS, BINS + 1)

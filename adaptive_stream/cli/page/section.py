@@ -98,7 +98,7 @@ def verdict(series: SeriesStatus) -> str:
         sure = "" if window.low is None else f" (95 % interval {tables.interval(window)}; n {window.n:,})"
         said.append(f"Its {name} is {number(window.value)}{sure}{_against(series, window.value)}.")
     trend = series.trends.get(series.metric)
-    if trend is not None and trend.slope is not None and trend.direction.value != "unknown":
+    if trend is not None and trend.slope is not None:
         slope = f", {number(trend.slope)} a pane" if trend.direction.value != "stable" else ""
         said.append(f"It is {trend.direction.value} over the last {trend.panes} panes{slope}.")
     estimated = series.estimated.get(series.metric)

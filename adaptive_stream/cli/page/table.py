@@ -235,8 +235,8 @@ def trend_words(trend: Trend | None) -> str:
 
 def arrow(slope: float | None, direction: Direction) -> str:
     """Return which way a figure moves, level where nothing is evident."""
-    if slope is None or direction.value in {"stable", "unknown"}:
-        return "·" if direction.value == "unknown" else ARROWS[0]
+    if slope is None or direction.value == "stable":
+        return ARROWS[0]
     return ARROWS[(slope > 0) - (slope < 0)]
 
 
