@@ -43,7 +43,7 @@ schemas: $(VENV)/.test
 	$(BIN)/adaptive-stream schemas check
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -m 'not integration and not statistical and not chaos' --doctest-modules adaptive_stream tests
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not integration and not statistical and not chaos' --doctest-modules adaptive_stream tests
 
 integration: $(VENV)/.test ## the tests on a real Kafka
 	$(BIN)/python -m pytest -m integration tests/integration

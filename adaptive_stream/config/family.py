@@ -39,6 +39,9 @@ class Monitor(Tree):
     panes: int = Field(24, ge=1, le=400, description="panes of the window: 24 hours by default")
     evaluate_every_s: int = Field(300, ge=1, le=2_678_400, description="stream time between two looks")
     status_interval_s: int = Field(300, ge=1, le=2_678_400, description="stream time between two statuses")
+    statuses_at_once: int = Field(
+        250, ge=1, le=1_000_000, description="models; more are spread over the interval, so that records do not wait"
+    )
     baseline_labels: int = Field(1_000, ge=10, le=10_000_000, description="labelled examples that make the baseline")
     baseline_predictions: int = Field(
         1_000, ge=10, le=10_000_000, description="predictions that make the baseline of latency, confidence and errors"

@@ -59,8 +59,9 @@ class Fleet:
         self._earliest_ms = parse_time(config.time.earliest)
         self._skew_ms = config.time.max_future_skew_s * 1000
         self.inputs = Inputs(family)
-        self._grid_ms = family.monitor.evaluate_every_s * 1000
-        self.join = Join(config.join, features=len(family.features), grid_ms=self._grid_ms)
+        self.grid_ms = family.monitor.evaluate_every_s * 1000
+        self._status_ms = family.monitor.status_interval_s * 1000
+        self.join = Join(config.join, features=len(family.features), grid_ms=self.grid_ms)
         self.monitor = Monitor(family)
         self.models = Rows(
             [
@@ -72,8 +73,10 @@ class Fleet:
                 Column("adaptation_kind", "|i1", (), NEVER),
                 Column("adaptation_at", "<i8", (), NEVER),
                 Column("is_news", "|u1"),  # something changed since the last status
+                Column("is_due", "|u1"),  # its status belongs to the round under way
             ]
         )
+        self.beat_ms = 0  # stream time between two parts of a round of statuses; 0: no round is under way
         self.answers = Answers(self)
         self.dropped = {"series_folded": 0, "unscored_while_stopped": 0}
         self._variants: dict[int, tuple[set[str], set[str]]] = {}
@@ -323,7 +326,7 @@ class Fleet:
         columns: dict[str, Any] = {
             "offset": np.array(self._offsets),
             "time": np.array(self._times),
-            "arrival": np.array(self._nows) // self._grid_ms,
+            "arrival": np.array(self._nows) // self.grid_ms,
             "row": np.array(self._rows),
             "series": np.array(self._serieses),
             "output": np.array(self._outputs),
@@ -421,12 +424,31 @@ class Fleet:
             self._orphan(row)
         self.flush()
         outputs = self._alerts(now_ms=now_ms)
-        if is_status_due or now_ms % (self.family.monitor.status_interval_s * 1000) == 0:
-            news = np.flatnonzero(self.models.col["is_news"][: self.models.count])
-            outputs += model_statuses(self, news, now_ms=now_ms)
-            self.models.col["is_news"][news] = 0
-            self.models.touch(news)
+        if is_status_due or now_ms % self._status_ms == 0:
+            col, count = self.models.col, self.models.count
+            if self.beat_ms:  # the last round did not end: too few records came
+                outputs += self.statuses(now_ms=now_ms, parts=count)
+            col["is_due"][:count] |= col["is_news"][:count]
+            due = int(col["is_due"][:count].sum())
+            self.beat_ms = max(1, self._status_ms // -(-due // self.family.monitor.statuses_at_once)) if due else 0
+            outputs += self.statuses(now_ms=now_ms)
         return outputs
+
+    def next_ms(self, before_ms: int) -> int:
+        """Return the first time after this one at which there is something to do."""
+        grid = (before_ms // self.grid_ms + 1) * self.grid_ms
+        return min(grid, (before_ms // self.beat_ms + 1) * self.beat_ms) if self.beat_ms else grid
+
+    def statuses(self, *, now_ms: int, parts: int = 1) -> list[OutputEvent]:
+        """Publish the next parts of the round of statuses: many at once would hold up the records behind them."""
+        col, count = self.models.col, self.models.count
+        rows = np.flatnonzero(col["is_due"][:count])
+        some = rows[: self.family.monitor.statuses_at_once * parts]
+        self.beat_ms = self.beat_ms if len(some) < len(rows) else 0
+        made = model_statuses(self, some, now_ms=now_ms)
+        col["is_due"][some] = col["is_news"][some] = 0
+        self.models.touch(rows)
+        return [*made]
 
     def idle(self, *, now_ms: int, idle_ms: int) -> list[OutputEvent]:
         """Look at the alerts while no records come.

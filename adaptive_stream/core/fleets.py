@@ -6,6 +6,7 @@ Kafka, a clock, a thread or a log. Called by the runtime's stepper, in a restore
 
 from __future__ import annotations
 
+import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.events import ModelStatus
 
 MAX_KNOWN_MODELS = 200_000  # a cache of families by model id; emptied when full
-FORMAT = 2
+FORMAT = 3
 
 
 class _Head(msgspec.Struct, kw_only=True):
@@ -50,7 +51,6 @@ class Fleets:
         self.stream_time_ms = -1
         self.cut_ms = -1  # of the newest batch that had records
         self._family_of: dict[str, Fleet] = {}
-        self._grids_ms = np.array([fleet.family.monitor.evaluate_every_s * 1000 for fleet in self.fleets])
 
     def step(self, slice_: Slice) -> Stepped:
         """Advance by a slice. If this raises, discard the fleets and restore.
@@ -67,12 +67,12 @@ class Fleets:
         if not slice_.events:
             return stepped
         times = np.maximum.accumulate(np.maximum(np.array(slice_.times_ms), self.stream_time_ms))
-        start = 0
-        for place, crossed in self._crossings(times):
+        start, since_ms = 0, self.stream_time_ms if self.stream_time_ms >= 0 else int(times[0])
+        while (place := self._crossing(times, since_ms)) < len(times):
             self._take(slice_, times, start, place, stepped)
-            before_ms = int(times[place - 1]) if place else self.stream_time_ms
-            for fleet in crossed:
-                stepped.outputs.extend(_ticks(fleet, before_ms, int(times[place])))
+            before_ms, since_ms = int(times[place - 1]) if place else since_ms, int(times[place])
+            for fleet in self.fleets:
+                stepped.outputs.extend(_ticks(fleet, before_ms, since_ms))
             start = place
         self._take(slice_, times, start, len(times), stepped)
         self.stream_time_ms = int(times[-1])
@@ -160,13 +160,9 @@ class Fleets:
 
     # -- one slice -----------------------------------------------------------------------------------------------
 
-    def _crossings(self, times: np.ndarray) -> Iterator[tuple[int, list[Fleet]]]:
-        """Yield the places before which the grid of some family is crossed, with those families."""
-        first = times[0] if self.stream_time_ms < 0 else self.stream_time_ms
-        before = np.r_[first, times[:-1]]
-        crossed = times[None, :] // self._grids_ms[:, None] > before[None, :] // self._grids_ms[:, None]
-        for place in np.flatnonzero(crossed.any(axis=0)).tolist():
-            yield place, [fleet for fleet, is_crossed in zip(self.fleets, crossed[:, place], strict=True) if is_crossed]
+    def _crossing(self, times: np.ndarray, since_ms: int) -> int:
+        """Return the place of the first record before which some family has something to do."""
+        return int(np.searchsorted(times, min((fleet.next_ms(since_ms) for fleet in self.fleets), default=sys.maxsize)))
 
     def _take(self, slice_: Slice, times: np.ndarray, start: int, stop: int, stepped: Stepped) -> None:
         """Take in the records between two crossings, and what was refused among them."""
@@ -215,7 +211,7 @@ class Fleets:
             return range(start, stop)
         offsets, stamps = np.array(slice_.offsets[start:stop]), np.array(slice_.times_ms[start:stop])
         for number, part in parts.items():
-            cells = times[start:stop] // self._grids_ms[number]
+            cells = times[start:stop] // self.fleets[number].grid_ms
             columns = bulk.columns(part, offsets=offsets, times_ms=stamps, cells=cells)
             self.fleets[number].take_many(part.new, columns, bulk.served(part, now_ms=times[start:stop]))
         return [place for place in range(start, stop) if type(slice_.events[place]) is not Prediction]
@@ -249,13 +245,18 @@ class Fleets:
 
 def _ticks(fleet: Fleet, before_ms: int, now_ms: int) -> Iterator[OutputEvent]:
     """Evaluate at the first grid point after the earlier record and at the last one up to the later: two at most."""
-    grid_ms = fleet.family.monitor.evaluate_every_s * 1000
+    grid_ms, status_ms = fleet.grid_ms, fleet.family.monitor.status_interval_s * 1000
     first, last = (before_ms // grid_ms + 1) * grid_ms, now_ms // grid_ms * grid_ms
-    yield from fleet.tick(now_ms=first)
-    if last > first:
+    if first <= last:
+        yield from fleet.tick(now_ms=first)
+    if first < last:
         # a status that is due in the gap is published at its end
-        status_ms = fleet.family.monitor.status_interval_s * 1000
         yield from fleet.tick(now_ms=last, is_status_due=last // status_ms > first // status_ms)
+    if fleet.beat_ms:
+        since_ms = last if last // status_ms > before_ms // status_ms else before_ms  # when a round began in the gap
+        parts = now_ms // fleet.beat_ms - since_ms // fleet.beat_ms
+        if parts:
+            yield from fleet.statuses(now_ms=now_ms // fleet.beat_ms * fleet.beat_ms, parts=parts)
 
 
 class Thawing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import array
 import contextlib
 import struct
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,30 +82,51 @@ class Inputs:
             Reject: one of them is refused.
         """
         width = self.width
-        if self._is_numeric and set(map(type, many)) == {list} and set(map(len, many)) == {width}:  # type: ignore[arg-type]  # all are lists
-            with contextlib.suppress(struct.error):  # a value is missing, or is no number
-                packed = struct.pack(f"{len(many) * width}d", *chain.from_iterable(many))  # type: ignore[arg-type]
-                return np.frombuffer(packed).reshape(len(many), width)
+        if set(map(type, many)) == {list} and set(map(len, many)) == {width}:  # type: ignore[arg-type]  # all are lists
+            if self._is_numeric:
+                with contextlib.suppress(struct.error):  # a value is missing, or is no number
+                    packed = struct.pack(f"{len(many) * width}d", *chain.from_iterable(many))  # type: ignore[arg-type]
+                    return np.frombuffer(packed).reshape(len(many), width)
+            columns = [self._column(place, column) for place, column in enumerate(zip(*many, strict=True))]
+            return np.array(columns, dtype=np.float64).T.copy()
         values = array.array("d")
         for features in many:
             self.append(features, values)
         return np.frombuffer(values).reshape(len(many), width)
 
+    def _column(self, place: int, values: tuple[Any, ...]) -> list[float]:
+        """Return the codes of one feature of many predictions."""
+        levels = self._levels[place]
+        if levels is not None:
+            if set(map(type, values)) == {str}:
+                return list(map(levels.get, values, repeat(float(len(levels)))))
+            return [self._code(value, levels) for value in values]
+        if str in set(map(type, values)):
+            raise self._no_number(place)
+        return list(values) if None not in values else [NAN if value is None else value for value in values]
+
+    @staticmethod
+    def _code(value: float | str | None, levels: dict[Any, float]) -> float:
+        if value is None:
+            return NAN
+        return levels.get(value if isinstance(value, str) else f"{value:g}", float(len(levels)))
+
+    def _no_number(self, place: int) -> Reject:
+        return Reject(
+            ErrorCode.INVALID_FEATURE,
+            f"{self._names[place]} is numeric and got a string",
+            path=f"$.features[{place}]",
+        )
+
     def _coded(self, values: list[Any]) -> list[float]:
         coded = []
         for place, (value, levels) in enumerate(zip(values, self._levels, strict=True)):
-            if value is None:
-                coded.append(NAN)
-            elif levels is not None:
-                coded.append(levels.get(value if isinstance(value, str) else f"{value:g}", float(len(levels))))
+            if levels is not None:
+                coded.append(self._code(value, levels))
             elif isinstance(value, str):
-                raise Reject(
-                    ErrorCode.INVALID_FEATURE,
-                    f"{self._names[place]} is numeric and got a string",
-                    path=f"$.features[{place}]",
-                )
+                raise self._no_number(place)
             else:
-                coded.append(value)
+                coded.append(NAN if value is None else value)
         return coded
 
     def output(self, output: Output) -> float:

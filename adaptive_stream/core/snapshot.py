@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adaptive_stream.core.slice import Slice
     from adaptive_stream.stats.rows import Rows
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -48,6 +48,7 @@ class Head(msgspec.Struct, kw_only=True):
     pane_s: int
     panes: int
     values: dict[int, dict[str, float]]
+    beat_ms: int
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
@@ -88,6 +89,7 @@ def head(fleet: Fleet) -> Head:
         pane_s=fleet.family.monitor.pane_s,
         panes=fleet.family.monitor.panes,
         values=fleet.monitor.values,
+        beat_ms=fleet.beat_ms,
     )
 
 
@@ -112,7 +114,7 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Wait
     reset = fleet.monitor.dropped["columns_reset"]
     fleet.monitor.dropped |= saved.monitor_dropped
     fleet.monitor.dropped["columns_reset"] += reset
-    fleet.monitor.values = saved.values
+    fleet.monitor.values, fleet.beat_ms = saved.values, saved.beat_ms
     fleet.reindex()
     return Waiting(fleet, saved)
 

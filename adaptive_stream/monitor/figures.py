@@ -198,6 +198,7 @@ class Window:
         self._tally, self._flow, self._table = tally, flow, table
         self._now_ms, self._idle_ms = now_ms, idle_ms
         self._sums: dict[tuple[str, str], Array] = {}
+        self._live: dict[str, NDArray[np.bool_]] = {}
         self._timed: dict[str, Figure] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -239,10 +240,9 @@ class Window:
     def _sum(self, ring: Ring, name: str) -> Array:
         key = ring.name, name
         if key not in self._sums:
-            self._sums |= {
-                (ring.name, found): values
-                for found, values in ring.window(self._table, self.series, (name,), now_ms=self._now_ms).items()
-            }
+            if ring.name not in self._live:
+                self._live[ring.name] = ring.live(self._table, self.series, now_ms=self._now_ms)
+            self._sums[key] = ring.total(self._table, self.series, name, is_live=self._live[ring.name])
         return self._sums[key]
 
     @cached_property

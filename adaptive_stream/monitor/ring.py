@@ -92,12 +92,16 @@ class Ring:
     ) -> dict[str, NDArray[np.float64]]:
         """Return the totals over the panes that end at or before ``now_ms`` and are not too old, one row a series."""
         is_live = self.live(table, series, now_ms=now_ms)
-        found = {}
-        for name in names:
-            values = table.col[f"{self.name}_{name}"][series]
-            mask = is_live.reshape(*is_live.shape, *([1] * (values.ndim - 2)))
-            found[name] = np.where(mask, values, 0).sum(axis=1, dtype=np.float64)
-        return found
+        return {name: self.total(table, series, name, is_live=is_live) for name in names}
+
+    def total(
+        self, table: Rows, series: NDArray[np.int64], name: str, *, is_live: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return the total over the panes that are live, one row a series."""
+        values = table.col[f"{self.name}_{name}"][series]
+        mask = is_live.reshape(*is_live.shape, *([1] * (values.ndim - 2)))
+        total: NDArray[np.float64] = np.where(mask, values, 0).sum(axis=1, dtype=np.float64)
+        return total
 
     def live(self, table: Rows, series: NDArray[np.int64], *, now_ms: int) -> NDArray[np.bool_]:
         """Say which slots hold a pane of the window that ends at ``now_ms``; shape (series, panes)."""

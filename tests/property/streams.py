@@ -82,6 +82,8 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
             f"{name}.monitor.baseline_labels=10",
             f"{name}.monitor.baseline_predictions=10",
             f"{name}.monitor.auc_labels=20",
+            # models of a family share a round of statuses
+            f"{name}.monitor.statuses_at_once={100 if is_loose else 1}",
             f"{name}.thresholds={{app: 0.7}}",
             *(f"{name}.alerts.{rule}={value}" for rule, value in (EAGER | OF_TASK[task]).items()),
             f"{name}.features=[{{name: a}}, {{name: b, kind: categorical, levels: [x, y]}}]",

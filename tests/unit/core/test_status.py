@@ -24,6 +24,23 @@ def test_a_status_is_published_for_models_with_news_on_the_grid_of_statuses() ->
     assert scene.driver.run().outputs == []
 
 
+def test_many_statuses_are_spread_over_the_interval() -> None:
+    scene = Scene(".monitor.statuses_at_once=2")
+    scene.step(*(prediction("p", model_id=f"m{number}") for number in range(3)))
+    told = {second: statuses(scene.after(1)) for second in range(1, 41)}
+    at = {second: [status.model_id for status in some] for second, some in told.items() if some}
+    assert at == {20: ["m0", "m1"], 30: ["m2", "m-clock"], 40: ["m-clock"]}
+    assert {status.at for status in told[30]} == {format_time(START_MS + 30_000)}
+
+
+def test_a_round_of_statuses_that_did_not_end_is_told_when_the_next_begins() -> None:
+    scene = Scene(".monitor.statuses_at_once=1")
+    scene.step(*(prediction("p", model_id=f"m{number}") for number in range(4)))
+    assert [status.model_id for status in statuses(scene.after(20))] == ["m0"]
+    assert [status.model_id for status in statuses(scene.after(6))] == ["m1"]
+    assert [status.model_id for status in statuses(scene.after(14))] == ["m2", "m3", "m-clock"], "no beat is skipped"
+
+
 def test_what_is_due_in_a_gap_is_told_once_at_its_end() -> None:
     scene = Scene()
     scene.now_s = 3
