@@ -42,7 +42,7 @@ class Monitor(Tree):
     statuses_at_once: int = Field(
         250, ge=1, le=1_000_000, description="models; more are spread over the interval, so that records do not wait"
     )
-    baseline_labels: int = Field(1_000, ge=10, le=10_000_000, description="labelled examples that make the baseline")
+    baseline_labels: int = Field(5_000, ge=10, le=10_000_000, description="labelled examples that make the baseline")
     baseline_predictions: int = Field(
         1_000, ge=10, le=10_000_000, description="predictions that make the baseline of latency, confidence and errors"
     )
