@@ -10,7 +10,7 @@ import logging
 
 import typer
 
-from adaptive_stream.cli import alerts, config, demo, dlq, kafka, read, report, run, schemas, send, status
+from adaptive_stream.cli import alerts, config, demo, dlq, drift, kafka, read, report, run, schemas, send, status
 
 app = typer.Typer(
     name="adaptive-stream",
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verbs in (demo, run, config, schemas, read, status, report, alerts, dlq, send, kafka):
+for verbs in (demo, run, config, schemas, read, status, drift, report, alerts, dlq, send, kafka):
     verbs.register(app)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, loaded, patiently, reachable, reaching
+from adaptive_stream.cli.terminal import console, table
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from adaptive_stream.client.forwarder import Forwarder
     from adaptive_stream.contracts.events import Alert
 
-PIPE_COLUMNS = 2_000  # a pipe has no width; nothing is cut off
 SHAPES = ("webhook", "alertmanager")  # as delivery.Shape; that module is too heavy for --help
 URGENCY = {"high": 0, "medium": 1, "info": 2}
 COLUMNS = ("severity", "alert", "model / variant / channel", "since", "ended", "value (95 %)", "threshold", "summary")
@@ -213,19 +213,7 @@ def _show(chosen: list[Alert], *, as_json: bool) -> None:
     if not chosen:
         typer.echo("no alerts", err=True)
         return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    table = Table(box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, no_wrap=name != "summary", overflow="fold")
-    for alert in chosen:
-        table.add_row(*(Text(_printable(cell)) for cell in cells(alert)))
-    console.print(table)
+    console().print(table(COLUMNS, map(cells, chosen), wrapped="summary"))
 
 
 def cells(alert: Alert) -> tuple[str, ...]:
@@ -255,10 +243,6 @@ def _value(alert: Alert) -> str:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 # -- forwarding --------------------------------------------------------------------------------------------------------

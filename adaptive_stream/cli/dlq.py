@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adaptive_stream.cli.page.markup import printable
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable
+from adaptive_stream.cli.terminal import console, table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from adaptive_stream.client.letters import Headers, Letter, LetterBox, Return, Selection
     from adaptive_stream.config import Config
     from adaptive_stream.runtime.replay import Replay
 
-PIPE_COLUMNS = 2_000  # a pipe has no width; nothing is cut off
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+COLUMNS = ("time", "letter", "code", "model", "source", "path", "replayed", "message")
 _AGO = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhdw])")
 
 Codes = Annotated[list[str] | None, typer.Option("--code", help="Only letters with this error code; repeatable.")]
@@ -86,8 +88,8 @@ def ls(
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row, ensure_ascii=False))
-    else:
-        _table(rows)
+    elif rows:
+        console().print(table(COLUMNS, map(_cells, rows), wrapped="message"))
 
 
 def show(
@@ -347,7 +349,7 @@ def _intention(letter: Letter, back: Return, *, as_json: bool) -> str:
         return json.dumps({**_row(letter), "would_send": way}, ensure_ascii=False)
     target = f"{back.topic}/{back.partition}, at {_time(back.time_ms)}"
     before = f", for the {letter.replays + 1}. time" if letter.replays else ""
-    return _printable(f"{letter.place}  {letter.code}  {_name(letter.key)}  -> {target}{before}")
+    return printable(f"{letter.place}  {letter.code}  {_name(letter.key)}  -> {target}{before}")
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -372,35 +374,20 @@ def _row(letter: Letter) -> dict[str, Any]:
     }
 
 
-def _table(rows: Iterable[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    table = Table(box=None, pad_edge=False)
-    for name in ("time", "letter", "code", "model", "source", "path", "replayed"):
-        table.add_column(name, no_wrap=True, overflow="fold")
-    table.add_column("message", overflow="fold")
-    for row in rows:
-        source = "{topic}/{partition}@{offset}".format_map(row["source"])
-        replays = row["replays"] + row["is_replayed"]
-        said = f"{replays} x" + ("" if row["is_replayed"] else ", refused again") if replays else "-"
-        cells = (
-            row["time"],
-            row["letter"],
-            row["code"],
-            row["model"] or "-",
-            source,
-            row["path"],
-            said,
-            row["message"],
-        )
-        table.add_row(*(Text(_printable(cell)) for cell in cells))
-    if table.row_count:
-        console.print(table)
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    source = "{topic}/{partition}@{offset}".format_map(row["source"])
+    replays = row["replays"] + row["is_replayed"]
+    said = f"{replays} x" + ("" if row["is_replayed"] else ", refused again") if replays else "-"
+    return (
+        row["time"],
+        row["letter"],
+        row["code"],
+        row["model"] or "-",
+        source,
+        row["path"],
+        said,
+        row["message"],
+    )
 
 
 def _show(letter: Letter, *, is_replayed: bool, as_json: bool) -> None:
@@ -426,7 +413,7 @@ def _show(letter: Letter, *, is_replayed: bool, as_json: bool) -> None:
         ("headers", "none" if not letter.headers else ""),
     ]
     for name, value in lines:
-        typer.echo(_printable(f"{name:9} {value}").rstrip())
+        typer.echo(printable(f"{name:9} {value}").rstrip())
     for line in _header_lines(letter.headers):
         typer.echo(f"  {line}")
     size = "none" if letter.value is None else f"{len(letter.value)} bytes"
@@ -436,7 +423,7 @@ def _show(letter: Letter, *, is_replayed: bool, as_json: bool) -> None:
 
 
 def _header_lines(headers: Headers) -> list[str]:
-    return [f"{_printable(name)}: {_words(raw)}" for name, raw in headers]
+    return [f"{printable(name)}: {_words(raw)}" for name, raw in headers]
 
 
 def _exact(raw: bytes | None) -> dict[str, str] | None:
@@ -466,10 +453,6 @@ def _is_text(raw: bytes) -> bool:
         return all(char.isprintable() or char in "\n\t" for char in raw.decode())
     except UnicodeDecodeError:
         return False
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _time(time_ms: int) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from adaptive_stream.cli.read import is_about, no_status, until_end
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable, reaching
+from adaptive_stream.cli.terminal import console, table
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from adaptive_stream.config import Config
     from adaptive_stream.contracts.events import Adaptation, Estimate, ModelStatus, SeriesStatus
 
-PIPE_COLUMNS = 250  # a pipe has no width; nothing is cut off
 BARS = "▁▂▃▄▅▆▇█"
 LAST = 5  # adaptations that are shown
 SPARKS = 60  # panes of a sparkline
@@ -108,7 +108,7 @@ def show_all(statuses: Sequence[ModelStatus]) -> None:
         "model", "variant", "channel", "metric", "window (95 %)", "labelled", "baseline", "health", "panes", "alerts",
     )  # fmt: skip
     if rows:
-        _console().print(_table(columns, rows))
+        console().print(table(columns, rows))
 
 
 # -- one model ---------------------------------------------------------------------------------------------------------
@@ -119,11 +119,11 @@ def show_one(model: ModelStatus, adaptations: Iterable[Adaptation]) -> None:
     from adaptive_stream.cli.page.markup import printable
     from adaptive_stream.cli.page.table import evidence_words
 
-    console = _console()
+    screen = console()
     state = "stopped" if model.stopped else "frozen" if model.frozen else "running"
     typer.echo(printable(f"{model.model_id}: family {model.family}, {state}, as of {model.at}"))
     for series in model.series:
-        _show_series(console, series)
+        _show_series(screen, series)
     typer.echo("")
     counts = ", ".join(f"{name} {count}" for name, count in model.feedback.items())
     typer.echo(printable(f"feedback: {counts}; predictions waiting: {model.waiting}"))
@@ -144,10 +144,10 @@ def show_one(model: ModelStatus, adaptations: Iterable[Adaptation]) -> None:
         for event in adaptations
     ]
     if rows:
-        console.print(_table(("at", "adaptation", "because of", "variant", "evidence"), rows, indent=2))
+        screen.print(table(("at", "adaptation", "because of", "variant", "evidence"), rows, indent=2))
 
 
-def _show_series(console: Console, series: SeriesStatus) -> None:
+def _show_series(screen: Console, series: SeriesStatus) -> None:
     from adaptive_stream.cli.page.markup import printable
     from adaptive_stream.cli.page.section import baseline_words, health_words
     from adaptive_stream.cli.page.table import BLIND
@@ -173,9 +173,9 @@ def _show_series(console: Console, series: SeriesStatus) -> None:
         )  # fmt: skip
         filled = [n for n in range(len(columns)) if n < 5 or any(row[n] != "-" for row in rows)]
         shown = [tuple(row[n] for n in filled) for row in rows]
-        console.print(_table([columns[n] for n in filled], shown, indent=2))
+        screen.print(table([columns[n] for n in filled], shown, indent=2))
     if series.open_alerts:
-        console.print(_table(("alert", "stage", "severity", "since", "attention", "value", "threshold"),
+        screen.print(table(("alert", "stage", "severity", "since", "attention", "value", "threshold"),
                              _alert_rows(series), indent=2))  # fmt: skip
 
 
@@ -221,31 +221,6 @@ def _alert_rows(series: SeriesStatus) -> list[tuple[str, ...]]:
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    return console
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int = 0) -> Any:  # noqa: ANN401 - rich's
-    """Return a table of texts: an id is anybody's, so neither markup nor an escape sequence passes."""
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    from adaptive_stream.cli.page.markup import printable
-
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return Padding(table, (1, 0, 0, indent), expand=False) if indent else table
 
 
 def _estimate(estimate: Estimate) -> str:

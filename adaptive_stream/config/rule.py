@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from adaptive_stream.config.node import Tree
-from adaptive_stream.contracts.figure import ARRIVED, BETTER_HIGH, ESTIMATED, FLOW, LABELLED, REPORTED, SERVED
+from adaptive_stream.contracts.figure import ARRIVED, BETTER_HIGH, DRIFT, ESTIMATED, FLOW, LABELLED, REPORTED, SERVED
 
 MAX_RULES = 64
 RUNBOOKS = "docs/runbooks/alerts.md"
@@ -28,7 +28,7 @@ def figures_of(task: str) -> set[str]:
     labelled = OF_TASK[task]
     arrived = {f"arrived_{name}" for name in ARRIVED if name in labelled}
     estimated = {f"estimated_{name}" for name in ESTIMATED} if task == "binary" else set()
-    return labelled | arrived | estimated | {*SERVED, *FLOW} | {f"reported_{name}" for name in REPORTED}
+    return labelled | arrived | estimated | {*SERVED, *FLOW, *DRIFT} | {f"reported_{name}" for name in REPORTED}
 
 
 def is_share(metric: str) -> bool:
@@ -44,6 +44,7 @@ class Rule(Tree):
     compare: Literal["absolute", "delta", "ratio"] = Field("absolute", description="with a level, or with the baseline")
     when: Literal["below", "above"] | None = Field(None, description="which side is bad; None: by the figure")
     medium: float | None = Field(None, description="level of severity medium; a delta is the distance to the baseline")
+    severity: Literal["info", "medium"] = Field("medium", description="of the level medium: news, or to be looked at")
     high: float | None = Field(None, description="level of severity high")
     clear: float | None = Field(None, description="level below which it is over; None: from `recovery`")
     recovery: float = Field(0.5, gt=0, le=1, description="over when back to this share of the distance to the baseline")
@@ -67,7 +68,7 @@ class Rule(Tree):
     def _levels(self) -> Rule:
         if self.medium is None and self.high is None:
             raise ValueError("a rule needs a level: medium, high or both")
-        if self.compare != "absolute" and self.metric in FLOW:
+        if self.compare != "absolute" and self.metric in FLOW | DRIFT:
             raise ValueError(f"{self.metric} has no baseline; compare: absolute")
         for level in (self.medium, self.high):
             if level is not None and self.compare == "delta" and level <= 0:
@@ -164,6 +165,18 @@ def default_rules(task: str, tolerance: float) -> dict[str, dict[str, Any]]:
         },
         "DeadLetterRateHigh": {
             "metric": "refused_rate", "medium": 0.01, "high": 0.10, "recommended_action": "read_the_dead_letters",
+        },
+        "DataDrift": {
+            "metric": "data_drift", "medium": 1.0, "high": 2.0, "severity": "info", "clear": 0.999, "min_count": 1,
+            "needs_evidence": False, "recommended_action": "inspect_inputs",
+        },
+        "PerformanceDrift": {
+            "metric": "performance_drift", "medium": 1.0, "clear": 0.999, "min_count": 1, "needs_evidence": False,
+            "recommended_action": "trigger_retraining",
+        },
+        "PerformanceImproved": {
+            "metric": "performance_gain", "medium": 1.0, "severity": "info", "clear": 0.999, "min_count": 1,
+            "needs_evidence": False, "recommended_action": "review_the_baseline",
         },
         "ReportedLatencyHigh": {
             "metric": "reported_latency_ms", "compare": "ratio", "medium": 2.0, "needs_evidence": False, "min_count": 2,

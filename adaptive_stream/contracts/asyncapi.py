@@ -15,7 +15,7 @@ from adaptive_stream.contracts.clock import TIME_PATTERN
 from adaptive_stream.contracts.codec import TYPE_OF
 from adaptive_stream.contracts.envelope import CONTRACT_VERSION, REQUIRED_HEADERS, SPEC_VERSION, STRUCTURED_TYPE
 from adaptive_stream.contracts.errors import ErrorCode
-from adaptive_stream.contracts.events import MAX_ID_CHARS
+from adaptive_stream.contracts.field import MAX_ID_CHARS
 from adaptive_stream.contracts.schema import ENVELOPE, Schema, event_name, schema_file
 from adaptive_stream.contracts.topics import CO_PARTITIONED, COMPACTED, INPUTS, OUTPUTS, Topic
 

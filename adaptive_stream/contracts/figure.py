@@ -42,6 +42,8 @@ REPORTED = {
 """What tools report; only append."""
 FLOW = {"feedback_age_s": False, "predictions_age_s": False, "volume_fold": False, "refused_rate": False}
 """How the records of a model flow: ages by stream time, the volume against that of former windows, dead letters."""
+DRIFT = {"data_drift": False, "performance_drift": False, "performance_gain": False}
+"""Evidence for a change, as a share of what an alarm needs: of the inputs and outputs, of a loss that rose or fell."""
 ARRIVED = ("accuracy", "mean_absolute_error", "log_loss", "brier")
 ESTIMATED = ("accuracy", "precision", "recall", "f1_score")
 
@@ -49,6 +51,7 @@ BETTER_HIGH: dict[str, bool] = {
     **LABELLED,
     **SERVED,
     **FLOW,
+    **DRIFT,
     **{f"arrived_{name}": LABELLED[name] for name in ARRIVED},
     **{f"estimated_{name}": LABELLED[name] for name in ESTIMATED},
     **{f"reported_{name}": is_high for name, is_high in REPORTED.items()},

@@ -40,10 +40,10 @@ from adaptive_stream.contracts.events import (
     Preference,
     Rating,
     SeriesStatus,
-    Severity,
     Trend,
     Trigger,
 )
+from adaptive_stream.contracts.field import Severity
 from adaptive_stream.contracts.rule import ALERT_LABELS, FIGURES
 from adaptive_stream.contracts.topics import Topic
 

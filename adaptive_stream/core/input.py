@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptive_stream.config import Family
-    from adaptive_stream.contracts.events import Features, Label, Output
+    from adaptive_stream.contracts.field import Features, Label, Output
 
 NAN = float("nan")
 

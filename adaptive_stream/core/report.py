@@ -21,8 +21,8 @@ from adaptive_stream.contracts.events import (
     ModelStatus,
     OpenAlert,
     SeriesStatus,
-    Severity,
 )
+from adaptive_stream.contracts.field import Severity
 from adaptive_stream.contracts.figure import BETTER_HIGH, FLOW, LABELLED, REPORTED, SERVED
 from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core.answer import KINDS
@@ -111,7 +111,7 @@ def _alert(fleet: Fleet, looked: Looked, place: int, *, status: AlertStatus, now
 
 
 def _severity(rule: Rule, *, is_high: bool) -> Severity:
-    return Severity.HIGH if is_high or rule.medium is None else Severity.MEDIUM
+    return Severity.HIGH if is_high or rule.medium is None else Severity(rule.severity)
 
 
 def _summary(rule: Rule, model_id: str, value: float, baseline: float, level: float, *, is_over: bool) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.contracts.figure import ARRIVED, REPORTED
+from adaptive_stream.contracts.figure import ARRIVED, DRIFT, REPORTED
 from adaptive_stream.monitor.tally import HISTORY, MAX_MATRIX
 from adaptive_stream.stats import calibration, interval, quantile
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Ends = tuple[Array, Array]
+    Evidence = Callable[[NDArray[np.int64]], tuple[Mapping[str, Array], Mapping[str, Array]]]
 
 QUANTILES = {"latency_p50_ms": 0.5, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 # A figure's interval is shown as one of 95 %, and a window slides: it is a new sample every day. Of streams of 20,000
@@ -189,14 +190,23 @@ class Window:
         series: those looked at.
         now_ms: the end of the windows, in stream time.
         idle_ms: wall time since the last record of the task; 0 while records come.
+        drift: gives the evidence for drift of these series, where it is watched.
     """
 
     def __init__(
-        self, tally: Tally, flow: Flow, table: Rows, series: NDArray[np.int64], *, now_ms: int, idle_ms: int = 0
+        self,
+        tally: Tally,
+        flow: Flow,
+        table: Rows,
+        series: NDArray[np.int64],
+        *,
+        now_ms: int,
+        idle_ms: int = 0,
+        drift: Evidence | None = None,
     ) -> None:
         self.series = series
         self._tally, self._flow, self._table = tally, flow, table
-        self._now_ms, self._idle_ms = now_ms, idle_ms
+        self._now_ms, self._idle_ms, self._drift = now_ms, idle_ms, drift
         self._sums: dict[tuple[str, str], Array] = {}
         self._live: dict[str, NDArray[np.bool_]] = {}
         self._timed: dict[str, Figure] = {}
@@ -234,6 +244,8 @@ class Window:
         makers |= dict.fromkeys(("error_rate", "confidence", "labelled_share"), lambda: self._served)
         makers |= {name: partial(self._latency, name) for name in QUANTILES}  # each is a search: one by one
         makers |= dict.fromkeys((f"reported_{name}" for name in REPORTED), lambda: self._reported)
+        if self._drift is not None:
+            makers |= dict.fromkeys(DRIFT, lambda: self._drifting)
         flow = ("feedback_age_s", "predictions_age_s", "volume_fold", "refused_rate")
         return makers | dict.fromkeys(flow, lambda: self._flowing)
 
@@ -332,6 +344,12 @@ class Window:
             newest = col["reported"][self.series, place, (count - 1) % HISTORY].astype(np.float64)
             found[f"reported_{name}"] = Figure(count.astype(np.float64), newest)
         return found
+
+    @cached_property
+    def _drifting(self) -> Mapping[str, Figure]:
+        assert self._drift is not None, "asked for where it is watched"
+        n, evidence = self._drift(self.series)
+        return {name: Figure(n[name], evidence[name]) for name in DRIFT}
 
     @cached_property
     def _flowing(self) -> dict[str, Figure]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from adaptive_stream.config.family import Family
     from adaptive_stream.config.rule import Rule
     from adaptive_stream.contracts.events import Metrics
+    from adaptive_stream.monitor.figures import Evidence
 
 MAX_VALUES = 16  # free figures of one series; further names are counted as dropped
 
@@ -54,6 +55,7 @@ class Monitor:
         family: its thresholds, panes, baseline and rules.
 
     Attributes:
+        drift: gives what other organs know of a drift; None where it is not watched.
         series: the table; its keys are (model, variant, channel).
         values: free figures that tools reported, by series; bounded by name.
         dropped: what did not fit.
@@ -65,6 +67,7 @@ class Monitor:
         self.baselines = Baselines(family.monitor, self.tally)
         self.flow = Flow(self.tally)
         self.rules = [(name, rule) for name, rule in family.alerts.items() if rule.enabled]
+        self.drift: Evidence | None = None
         self.values: dict[int, dict[str, float]] = {}
         self.dropped = {"pane_expired": 0, "reported_values": 0, "columns_reset": 0}
         self.series = Rows(
@@ -174,7 +177,7 @@ class Monitor:
 
     def window(self, series: NDArray[np.int64], *, now_ms: int, idle_ms: int = 0) -> Window:
         """Return the figures of these series over the windows that end at ``now_ms``."""
-        return Window(self.tally, self.flow, self.series, series, now_ms=now_ms, idle_ms=idle_ms)
+        return Window(self.tally, self.flow, self.series, series, now_ms=now_ms, idle_ms=idle_ms, drift=self.drift)
 
     def look(self, *, now_ms: int, idle_ms: int = 0) -> list[Looked]:
         """Advance the alerts of every series with news, a life under way, or a silence that is too long."""

@@ -95,7 +95,7 @@ class Tally:
             yield Column("auc_output", "<f4", (self.auc_labels,), np.nan)
             yield Column("auc_label", "|u1", (self.auc_labels,))
         if self.task == "binary":
-            yield Column("map", "<f8", (KNOTS,), np.nan)
+            yield Column("map", "<f4", (KNOTS,), np.nan)
         yield Column("reported", "<f8", (len(REPORTED), HISTORY), np.nan)
         yield Column("reported_count", "<i8", (len(REPORTED),))
 

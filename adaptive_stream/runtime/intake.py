@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aiokafka.partitioner import murmur2
 
 from adaptive_stream.contracts.errors import ErrorCode, Reject
-from adaptive_stream.contracts.events import MAX_ID_CHARS
+from adaptive_stream.contracts.field import MAX_ID_CHARS
 from adaptive_stream.core.slice import Slice
 
 if TYPE_CHECKING:

@@ -69,6 +69,7 @@ def _page(history: History, status: ModelStatus, since_ms: int | None, detail: D
             series,
             history.panes(series, since_ms=since_ms),
             [life for life in lives if life.concerns(series)],
+            history.evidence(series, since_ms=since_ms),
             name=f"s{count}",
             now_ms=now_ms,
             detail=detail,

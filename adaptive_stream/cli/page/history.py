@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from adaptive_stream.contracts.clock import parse_time
-from adaptive_stream.contracts.events import AlertStatus, Severity
+from adaptive_stream.contracts.events import AlertStatus
+from adaptive_stream.contracts.field import Severity
 
 if TYPE_CHECKING:
     from adaptive_stream.contracts.events import Adaptation, Alert, ModelStatus, OpenAlert, PaneFigures, SeriesStatus
@@ -61,6 +62,7 @@ class History:
     _lives: dict[str, Life] = field(default_factory=dict)
     _forgotten_ms: int | None = None  # the latest beginning of an alert that is only counted
     _panes: dict[SeriesKey, dict[int, PaneFigures]] = field(default_factory=dict)
+    _evidence: dict[SeriesKey, deque[tuple[int, float, float]]] = field(default_factory=dict)
 
     def take_status(self, status: ModelStatus) -> None:
         """Remember the panes of a status, the newer of two alike; the newest status is the present."""
@@ -68,8 +70,13 @@ class History:
         if is_newest:
             self.status = status
             # a status names every series there is: the others' panes would never be shown
-            self._panes = {key: self._panes.get(key, {}) for key in map(key_of, status.series)}
+            keys = [*map(key_of, status.series)]
+            self._panes = {key: self._panes.get(key, {}) for key in keys}
+            self._evidence = {key: self._evidence.get(key, deque(maxlen=MAX_PANES)) for key in keys}
         for series in status.series:
+            if series.drift is not None and is_newest:
+                watched = series.drift.data.evidence, series.drift.performance.evidence
+                self._evidence[key_of(series)].append((parse_time(status.at), *watched))
             held = self._panes.get(key_of(series), {})
             for pane in series.panes:
                 start = parse_time(pane.starts_at)
@@ -112,6 +119,11 @@ class History:
         """Return when each pane began and what it holds, oldest first."""
         held = self._panes.get(key_of(series), {})
         return [(start, held[start]) for start in sorted(held) if since_ms is None or start >= since_ms]
+
+    def evidence(self, series: SeriesStatus, *, since_ms: int | None) -> list[tuple[int, float, float]]:
+        """Return the evidence for drift at each status, of the data and of the performance, oldest first."""
+        held = self._evidence.get(key_of(series), ())
+        return [point for point in held if since_ms is None or point[0] >= since_ms]
 
     def lives(self, *, since_ms: int | None) -> tuple[list[Life], int]:
         """Return the alerts, newest first, and how many older ones are only counted.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from adaptive_stream.cli.page import table as tables
 from adaptive_stream.cli.page.chart import Scene, figure_chart, metric_chart, volume_chart
+from adaptive_stream.cli.page.drift import drift_section
 from adaptive_stream.cli.page.markup import Markup, clipped, element, instant, join, number, text
 from adaptive_stream.cli.page.square import calibration_chart, confusion_chart, folded
 from adaptive_stream.contracts.clock import parse_time
@@ -52,6 +53,7 @@ def section(
     series: SeriesStatus,
     panes: Sequence[tuple[int, PaneFigures]],
     lives: Sequence[Life],
+    evidence: Sequence[tuple[int, float, float]] = (),
     *,
     name: str,
     now_ms: int,
@@ -63,6 +65,7 @@ def section(
         series: of the newest status.
         panes: oldest first, with the instant each began.
         lives: the series' alerts, newest first.
+        evidence: for drift, at each status.
         name: unique on the page, the target of the table of contents.
         now_ms: the instant of the newest status.
         detail: how much.
@@ -74,6 +77,7 @@ def section(
         element("p", text(_footing(series)), class_="note"),
         *_open(series, detail),
         *_time(scene, detail),
+        *drift_section(scene, evidence, chars=detail.chars, limit=detail.names),
         *(_shape(series, name, detail) if detail.pictures == ALL_PICTURES else ()),
         tables.metrics_table(series, chars=detail.chars, limit=detail.names),
         *_views(series, detail),

@@ -41,6 +41,7 @@ path.estimated{stroke:var(--purple);stroke-width:1.5;stroke-dasharray:5 4}
 path.baseline{fill:none;stroke:var(--ink);stroke-width:1.2;stroke-dasharray:1 3;stroke-linecap:round}
 circle.measured,.mark{fill:var(--blue)}circle.arrived{fill:var(--green)}circle.estimated{fill:var(--purple)}
 .band{fill:var(--band);fill-opacity:.28}.whisker{stroke:var(--band);stroke-opacity:.6;fill:none}
+.was{stroke:var(--grey);stroke-opacity:.55;fill:none}.is{stroke:var(--bar-dark);fill:none}
 .stick{stroke:var(--bar-dark);stroke-width:7;fill:none;stroke-opacity:.55}
 text.measured,text.labelled-name{fill:var(--blue)}text.arrived{fill:var(--green)}text.estimated{fill:var(--purple)}
 text.baseline{fill:var(--ink)}text.failed-name{fill:var(--red)}

@@ -18,10 +18,10 @@ from adaptive_stream.contracts.events import (
     OpenAlert,
     PaneFigures,
     SeriesStatus,
-    Severity,
     Trend,
     Trigger,
 )
+from adaptive_stream.contracts.field import Severity
 
 START_MS = 1_370_044_800_000  # 1 June 2013
 HOUR_MS = 3_600_000

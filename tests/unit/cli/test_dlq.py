@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from adaptive_stream.cli import app
-from adaptive_stream.cli.dlq import _exact, _is_text, _printable, _time, _words, instant
+from adaptive_stream.cli.dlq import _exact, _is_text, _time, _words, instant
+from adaptive_stream.cli.page.markup import printable
 
 NOBODY = "kafka.bootstrap=127.0.0.1:1"  # tcpmux: nothing listens there
 RUNNER = CliRunner()
@@ -99,7 +100,7 @@ def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
     assert not _is_text(b"\x1b]0;owned\x07")
     assert not _is_text("a\u202eb".encode()), "nor what would turn the direction of the text"
     assert _is_text("{\n\t“é”: 1}".encode())
-    assert _printable("m\x1b[2J\nñ") == "m\\x1b[2J\\nñ"
+    assert printable("m\x1b[2J\nñ") == "m\\x1b[2J\\nñ"
 
 
 def test_a_time_that_no_calendar_has_is_shown_as_a_number() -> None:

@@ -16,7 +16,8 @@ from adaptive_stream.cli.page import History, write_page
 from adaptive_stream.cli.page.document import LIMIT_BYTES, MAX_SERIES
 from adaptive_stream.cli.page.history import MAX_HELD, MAX_PANES
 from adaptive_stream.cli.report import replace
-from adaptive_stream.contracts.events import CalibrationBin, Estimate, ModelStatus, OpenAlert, PaneFigures, Severity
+from adaptive_stream.contracts.events import CalibrationBin, Estimate, ModelStatus, OpenAlert, PaneFigures
+from adaptive_stream.contracts.field import Severity
 from tests.unit.cli.story import START_MS, adaptation, alert, at, bare, estimates, pane, series, status
 
 if TYPE_CHECKING:

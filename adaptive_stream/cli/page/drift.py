@@ -1,0 +1,202 @@
+"""Drift in words, as a table, and as pictures: the evidence over time, and what moved, before and since.
+
+Owns how a change is said. Never decides that there is one. Called by the section of a series, and by the verb ``drift``
+for the words.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from adaptive_stream.cli.page import table as tables
+from adaptive_stream.cli.page.axis import extent
+from adaptive_stream.cli.page.markup import Markup, clipped, element, instant, number, place, share, text
+from adaptive_stream.cli.page.plot import Plot, runs, thinned
+from adaptive_stream.contracts.clock import parse_time
+from adaptive_stream.contracts.drift import DriftState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adaptive_stream.cli.page.chart import Scene
+    from adaptive_stream.contracts.drift import DriftedStream, DriftStatus, DriftWatch
+
+MAX_SHOWN = 6  # streams with a picture
+WIDTH, HEIGHT, LEFT, TOP = 330, 84, 8, 22
+LEAST_EVIDENCE = -2.0  # powers of ten below which the picture ends
+COLUMNS = ("stream", "of the evidence", "change", "effect", "mean", "missing", "since", "events", "tests (Holm)")
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def watch_words(watch: DriftWatch) -> str:
+    """Return where a detector is, in a sentence without a stop.
+
+    >>> from adaptive_stream.contracts.drift import DriftState, DriftWatch
+    >>> watch_words(DriftWatch(state=DriftState.GATHERING, seen=300, wanted=2000, evidence=0.0, alarm_line=6.0))
+    'gathering its reference, 300 of 2,000'
+    """
+    since = "" if watch.reference_at is None else f", reference of {instant(parse_time(watch.reference_at))} UTC"
+    version = f" (version {watch.reference_version})" if watch.reference_version > 1 else ""
+    if watch.state is DriftState.OFF:
+        return "not watched"
+    if watch.state is DriftState.GATHERING:
+        after = "" if watch.alarmed_at is None else f" after the alarm of {instant(parse_time(watch.alarmed_at))} UTC"
+        return f"gathering its reference{after}, {watch.seen:,} of {watch.wanted:,}"
+    against = f"evidence 10^{watch.evidence:.1f}, alarm at 10^{watch.alarm_line:.1f}"
+    if watch.state is DriftState.DRIFTED:
+        at = "" if watch.alarmed_at is None else f" since the alarm of {instant(parse_time(watch.alarmed_at))} UTC"
+        return f"drifted{at}; {against}{since}{version}"
+    return f"watching {watch.seen:,} since its reference; {against}{since}{version}"
+
+
+def change_words(stream: DriftedStream) -> str:
+    """Return what became of a stream: its direction, with the level it is about."""
+    return stream.change if stream.level is None else f"{stream.level}: {stream.change}"
+
+
+def effect_words(stream: DriftedStream) -> str:
+    """Return how far a stream moved, with its unit."""
+    return "-" if stream.effect is None else f"{number(stream.effect)} {stream.effect_unit or ''}".rstrip()
+
+
+def since_words(stream: DriftedStream) -> str:
+    """Return when a stream changed, with the interval."""
+    if stream.since is None:
+        return "-"
+    ends = [at for at in (stream.since_low, stream.since_high) if at is not None]
+    between = f" ({' to '.join(instant(parse_time(at)) for at in ends)})" if len(ends) == 2 else ""
+    return f"{instant(parse_time(stream.since))}{between}"
+
+
+def stream_cells(stream: DriftedStream) -> tuple[str, ...]:
+    """Return the cells of a stream, in the order of ``COLUMNS``."""
+    return (
+        stream.name,
+        share(stream.share),
+        change_words(stream),
+        effect_words(stream),
+        _both(stream.mean_before, stream.mean_since, number),
+        _both(stream.missing_before, stream.missing_since, share),
+        since_words(stream),
+        f"{stream.events:,}",
+        ", ".join(f"{test.test} {number(test.statistic)} p {number(test.p_value)}" for test in stream.tests) or "-",
+    )
+
+
+def _both(before: float | None, since: float | None, words: object) -> str:
+    assert callable(words), "a function of a number"
+    return "-" if before is None or since is None else f"{words(before)} → {words(since)}"
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def drift_section(
+    scene: Scene, evidence: Sequence[tuple[int, float, float]], *, chars: int, limit: int
+) -> list[Markup]:
+    """Return what is known of a series' drift; nothing where it is not watched.
+
+    Args:
+        scene: of the series.
+        evidence: of the data and of the performance at each status, as powers of ten.
+        chars: of a text in a table.
+        limit: rows of a table.
+    """
+    drift = scene.series.drift
+    if drift is None:
+        return []
+    made = [
+        element("h3", text("Drift")),
+        element("p", text(f"Inputs and outputs: {watch_words(drift.data)}.")),
+        element("p", text(f"Performance: {watch_words(drift.performance)}.")),
+    ]
+    chart = evidence_chart(scene, evidence, drift)
+    if chart is not None:
+        made.append(chart)
+    streams = [*drift.performance.streams, *drift.data.streams]
+    if streams:
+        rows = [stream_cells(stream) for stream in streams]
+        more = len(rows[limit:])
+        made.append(tables.table("What moved most", COLUMNS, rows[:limit], chars=chars, more=more, words=len(COLUMNS)))
+    pictures = [
+        picture for stream in streams[:MAX_SHOWN] if (picture := histogram(stream, name=scene.name)) is not None
+    ]
+    if pictures:
+        made.append(element("div", *(element("div", picture) for picture in pictures), class_="pair"))
+    if drift.history:
+        past = [(instant(parse_time(p.at)), p.kind, p.name, p.change) for p in reversed(drift.history)]
+        made.append(tables.table("Earlier alarms", ("at", "of", "stream", "change"), past, chars=chars, words=4))
+    return made
+
+
+def evidence_chart(scene: Scene, evidence: Sequence[tuple[int, float, float]], drift: DriftStatus) -> Markup | None:
+    """Return the evidence over time on a scale of powers of ten, with the line at which it is an alarm."""
+    kinds = (("data", "measured", drift.data), ("performance", "estimated", drift.performance))
+    lines = {
+        words: [(float(at), max(found[place_], LEAST_EVIDENCE)) for at, *found in evidence]
+        for place_, (words, _, watch) in enumerate(kinds)
+        if watch.state is not DriftState.OFF
+    }
+    points = [value for line in lines.values() for _, value in line]
+    if len(points) < 2:
+        return None
+    line_at = drift.data.alarm_line
+    start, stop = min(at for line in lines.values() for at, _ in line), float(scene.now_ms)
+    plot = Plot(f"{scene.name}-drift", (start, max(stop, start + 1)), extent([*points, line_at]), height=100)
+    plot.level(line_at, since_ms=start, style="baseline")
+    plot.label(line_at, f"alarm at 10^{line_at:g}", style="baseline")
+    for words, style, _ in kinds:
+        if words in lines:
+            gap = 3 * max(1.0, (stop - start) / max(len(lines[words]), 1))
+            plot.line(thinned(runs(lines[words], max_gap_ms=gap), scene.points), style=style)
+            plot.label(lines[words][-1][1], f"{words} 10^{lines[words][-1][1]:.1f}", style=style)
+    return plot.drawn(
+        title="evidence for drift over time",
+        description="What speaks for a change of the data and of the performance, as powers of ten.",
+        unit="power of ten",
+    )
+
+
+def histogram(stream: DriftedStream, *, name: str) -> Markup | None:
+    """Return how a stream's values fell into its bins before the change, and since."""
+    before, since = stream.before, stream.since_counts
+    if len(before) != len(since) or not sum(before) or not sum(since):
+        return None
+    shares = [(b / sum(before), s / sum(since)) for b, s in zip(before, since, strict=True)]
+    shown = [n for n, (b, s) in enumerate(shares) if b or s]
+    first, last = shown[0], shown[-1]
+    shares = shares[first : last + 1]
+    most = max(max(pair) for pair in shares)
+    step = WIDTH / len(shares)
+    foot = TOP + HEIGHT
+
+    def bars(side: int, style: str) -> Markup:
+        strokes = "".join(
+            f"M{place(LEFT + step * (n + 0.3 + 0.4 * side))},{foot}V{place(foot - HEIGHT * pair[side] / most)}"
+            for n, pair in enumerate(shares)
+            if pair[side]
+        )
+        return element("path", d=strokes, stroke_width=round(step * 0.36, 2), class_=style)
+
+    marks = []
+    for n in range(1, len(shares)):
+        edge = stream.edges[first + n - 1] if first + n - 1 < len(stream.edges) else math.nan
+        if math.isfinite(edge) and n % max(1, len(shares) // 4) == 0:
+            marks.append(element("text", text(number(edge)), x=LEFT + step * n, y=foot + 15, class_="middle"))
+    title = f"{clipped(stream.name, 40)}: {change_words(stream)}"
+    return element(
+        "svg",
+        element("title", text(title)),
+        element("text", text(clipped(title, 44)), x=LEFT, y=13, class_="strong"),
+        bars(0, "was"),
+        bars(1, "is"),
+        element("path", d=f"M{LEFT},{foot}h{WIDTH}", class_="frame"),
+        *marks,
+        element("text", text("before (grey), since (blue): share by bin"), x=LEFT, y=foot + 32),
+        viewBox=f"0 0 {WIDTH + 2 * LEFT} {foot + 40}",
+        role="img",
+        aria_label=f"{name}: {title}",
+    )
