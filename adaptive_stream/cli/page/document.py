@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptive_stream.cli.page import table as tables
+from adaptive_stream.cli.page.drift import ALL_PICTURES
 from adaptive_stream.cli.page.history import MAX_HELD
 from adaptive_stream.cli.page.markup import NOTHING, Markup, clipped, element, instant, join, number, text
-from adaptive_stream.cli.page.section import ALL_PICTURES, Detail, badge, section
+from adaptive_stream.cli.page.section import Detail, badge, section
 from adaptive_stream.cli.page.style import STYLE
 from adaptive_stream.contracts.clock import parse_time
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adaptive_stream.cli.page.chart import Scene
     from adaptive_stream.contracts.drift import DriftedStream, DriftStatus, DriftWatch
 
+ALL_PICTURES = 4  # of a detail that leaves none out
 MAX_SHOWN = 6  # streams with a picture
 WIDTH, HEIGHT, LEFT, TOP = 330, 84, 8, 22
 LEAST_EVIDENCE = -2.0  # powers of ten below which the picture ends
@@ -95,7 +96,7 @@ def _both(before: float | None, since: float | None, words: object) -> str:
 
 
 def drift_section(
-    scene: Scene, evidence: Sequence[tuple[int, float, float]], *, chars: int, limit: int
+    scene: Scene, evidence: Sequence[tuple[int, float, float]], *, chars: int, limit: int, pictures: int
 ) -> list[Markup]:
     """Return what is known of a series' drift; nothing where it is not watched.
 
@@ -104,6 +105,7 @@ def drift_section(
         evidence: of the data and of the performance at each status, as powers of ten.
         chars: of a text in a table.
         limit: rows of a table.
+        pictures: as of the page's detail; with one there are words alone, with all of them what moved is drawn.
     """
     drift = scene.series.drift
     if drift is None:
@@ -113,6 +115,8 @@ def drift_section(
         element("p", text(f"Inputs and outputs: {watch_words(drift.data)}.")),
         element("p", text(f"Performance: {watch_words(drift.performance)}.")),
     ]
+    if pictures == 1:
+        return made
     chart = evidence_chart(scene, evidence, drift)
     if chart is not None:
         made.append(chart)
@@ -121,11 +125,11 @@ def drift_section(
         rows = [stream_cells(stream) for stream in streams]
         more = len(rows[limit:])
         made.append(tables.table("What moved most", COLUMNS, rows[:limit], chars=chars, more=more, words=len(COLUMNS)))
-    pictures = [
-        picture for stream in streams[:MAX_SHOWN] if (picture := histogram(stream, name=scene.name)) is not None
-    ]
-    if pictures:
-        made.append(element("div", *(element("div", picture) for picture in pictures), class_="pair"))
+    moved = streams[: min(MAX_SHOWN, limit)] if pictures == ALL_PICTURES else []
+    found = [histogram(stream, name=f"{scene.name}-h{number}") for number, stream in enumerate(moved)]
+    drawn = [element("div", picture) for picture in found if picture is not None]
+    if drawn:
+        made.append(element("div", *drawn, class_="pair"))
     if drift.history:
         past = [(instant(parse_time(p.at)), p.kind, p.name, p.change) for p in reversed(drift.history)]
         made.append(tables.table("Earlier alarms", ("at", "of", "stream", "change"), past, chars=chars, words=4))
@@ -186,10 +190,11 @@ def histogram(stream: DriftedStream, *, name: str) -> Markup | None:
         edge = stream.edges[first + n - 1] if first + n - 1 < len(stream.edges) else math.nan
         if math.isfinite(edge) and n % max(1, len(shares) // 4) == 0:
             marks.append(element("text", text(number(edge)), x=LEFT + step * n, y=foot + 15, class_="middle"))
-    title = f"{clipped(stream.name, 40)}: {change_words(stream)}"
+    title = clipped(f"{clipped(stream.name, 40)}: {change_words(stream)}", 80)
     return element(
         "svg",
-        element("title", text(title)),
+        element("title", text(title), id=f"{name}-t"),
+        element("desc", text("Shares of the values by bin. The table above says how they moved."), id=f"{name}-d"),
         element("text", text(clipped(title, 44)), x=LEFT, y=13, class_="strong"),
         bars(0, "was"),
         bars(1, "is"),
@@ -198,5 +203,5 @@ def histogram(stream: DriftedStream, *, name: str) -> Markup | None:
         element("text", text("before (grey), since (blue): share by bin"), x=LEFT, y=foot + 32),
         viewBox=f"0 0 {WIDTH + 2 * LEFT} {foot + 40}",
         role="img",
-        aria_label=f"{name}: {title}",
+        aria_labelledby=f"{name}-t {name}-d",
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from adaptive_stream.cli.page import table as tables
 from adaptive_stream.cli.page.chart import Scene, figure_chart, metric_chart, volume_chart
-from adaptive_stream.cli.page.drift import drift_section
+from adaptive_stream.cli.page.drift import ALL_PICTURES, drift_section
 from adaptive_stream.cli.page.markup import Markup, clipped, element, instant, join, number, text
 from adaptive_stream.cli.page.square import calibration_chart, confusion_chart, folded
 from adaptive_stream.contracts.clock import parse_time
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from adaptive_stream.cli.page.history import Life
     from adaptive_stream.contracts.events import Health, PaneFigures, SeriesStatus
 
-ALL_PICTURES = 4
 PARTS = {0.0: "0", 0.5: "½", 1.0: "1"}
 
 
@@ -77,7 +76,7 @@ def section(
         element("p", text(_footing(series)), class_="note"),
         *_open(series, detail),
         *_time(scene, detail),
-        *drift_section(scene, evidence, chars=detail.chars, limit=detail.names),
+        *drift_section(scene, evidence, chars=detail.chars, limit=detail.names, pictures=detail.pictures),
         *(_shape(series, name, detail) if detail.pictures == ALL_PICTURES else ()),
         tables.metrics_table(series, chars=detail.chars, limit=detail.names),
         *_views(series, detail),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from adaptive_stream.contracts.clock import format_time
+from adaptive_stream.contracts.drift import DriftedStream, DriftState, DriftStatus, DriftTest, DriftWatch, PastDrift
 from adaptive_stream.contracts.events import (
     Adaptation,
     AdaptationKind,
@@ -103,6 +106,50 @@ def series(variant: str = "v12", channel: str = "web", *, panes: range = range(4
                 silenced_until=at(99),
             ),
         ],
+    )
+
+
+def watch(**fields: Any) -> DriftWatch:  # noqa: ANN401
+    return DriftWatch(
+        **{"state": DriftState.WATCHING, "seen": 5300, "wanted": 2000, "evidence": 1.25, "alarm_line": 6.0, **fields}
+    )
+
+
+def moved(name: str = "temp", **fields: Any) -> DriftedStream:  # noqa: ANN401
+    return DriftedStream(
+        **{
+            "name": name,
+            "share": 0.71,
+            "change": "down",
+            "effect": -0.8321,
+            "effect_unit": "sd",
+            "mean_before": 61.5,
+            "mean_since": 38.25,
+            "missing_before": 0.0,
+            "missing_since": 0.02,
+            "events": 412,
+            "since": at(30),
+            "since_low": at(29),
+            "since_high": at(31),
+            "tests": [DriftTest(test="ks", statistic=0.41, p_value=0.00002)],
+            "edges": [float(number) for number in range(31)],
+            "before": [60] * 32,
+            "since_counts": [0] * 16 + [25] * 16,
+            **fields,
+        }
+    )
+
+
+def drift(**fields: Any) -> DriftStatus:  # noqa: ANN401
+    return DriftStatus(
+        **{
+            "data": watch(
+                state=DriftState.DRIFTED, evidence=6.5, alarmed_at=at(40), reference_at=at(2), streams=[moved()]
+            ),
+            "performance": watch(autocorrelation=0.31),
+            "history": [PastDrift(at=at(20), kind="covariate", name="wind_speed", change="wider")],
+            **fields,
+        }
     )
 
 

@@ -16,9 +16,23 @@ from adaptive_stream.cli.page import History, write_page
 from adaptive_stream.cli.page.document import LIMIT_BYTES, MAX_SERIES
 from adaptive_stream.cli.page.history import MAX_HELD, MAX_PANES
 from adaptive_stream.cli.report import replace
+from adaptive_stream.contracts.drift import DriftState
 from adaptive_stream.contracts.events import CalibrationBin, Estimate, ModelStatus, OpenAlert, PaneFigures
 from adaptive_stream.contracts.field import Severity
-from tests.unit.cli.story import START_MS, adaptation, alert, at, bare, estimates, pane, series, status
+from tests.unit.cli.story import (
+    START_MS,
+    adaptation,
+    alert,
+    at,
+    bare,
+    drift,
+    estimates,
+    moved,
+    pane,
+    series,
+    status,
+    watch,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,6 +152,37 @@ def test_every_picture_has_a_name_a_description_and_its_figures_in_a_table() -> 
         assert {len(row) for row in table.findall("./tbody/tr")} <= {columns}
 
 
+def test_drift_is_told_in_words_with_its_evidence_over_time_and_what_moved() -> None:
+    watched = [
+        status(msgspec.structs.replace(series(), drift=drift(data=watch(evidence=number / 2))), hours=40 + number)
+        for number in range(4)
+    ]
+    history = told(*watched, status(msgspec.structs.replace(series(), drift=drift())))
+    page = write_page(history)
+    check_harmless(page)
+    said = words(page)
+    for phrase in (
+        "Inputs and outputs: drifted since the alarm of 2 Jun 2013, 16:00 UTC; evidence 10^6.5, alarm at 10^6.0",
+        "Performance: watching 5,300 since its reference",
+        "temp 71 % down -0.8321 sd 61.50 → 38.25 0 % → 2 % 2 Jun 2013, 06:00",
+        "ks 0.4100 p 2.00e-05",
+        "wind_speed",
+        "data 10^6.5",
+    ):
+        assert phrase in said, phrase
+    tree = parsed(page)
+    assert len(tree.findall(".//svg")) == 8, "the evidence, and one histogram"
+    bars = [node.attrib["d"].count("V") for node in tree.iter("path") if node.attrib.get("class") in {"was", "is"}]
+    assert bars == [32, 16]
+
+
+def test_a_detector_that_has_no_reference_yet_says_how_far_it_is() -> None:
+    waits = watch(state=DriftState.GATHERING, seen=120, wanted=2000, evidence=0.0)
+    page = write_page(told(status(msgspec.structs.replace(bare(), drift=drift(data=waits, history=[])))))
+    check_harmless(page)
+    assert "Inputs and outputs: gathering its reference, 120 of 2,000." in words(page)
+
+
 def test_a_series_that_knows_nothing_is_shown_as_such() -> None:
     page = write_page(told(status(bare())))
     check_harmless(page)
@@ -158,6 +203,7 @@ def test_ids_and_texts_of_anybody_are_only_text() -> None:
         reported={HOSTILE: Estimate(n=1, value=0.5)},
         values={HOSTILE: 1.0},
         classes=[HOSTILE, "b"],
+        drift=drift(data=watch(streams=[moved(HOSTILE, level=HOSTILE)])),
         open_alerts=[OpenAlert(alertname=HOSTILE, stage=HOSTILE, severity=Severity.HIGH, since=at(1), starts_at=at(1))],
     )
     history = told(
@@ -265,6 +311,7 @@ def test_at_every_bound_at_once_the_page_is_still_small() -> None:
             classes=list(many)[:64],
             confusion=[[number] * 64 for number in range(64)],
             calibration=[CalibrationBin(n=9, predicted=0.5, observed=0.5)] * 256,
+            drift=drift(data=watch(streams=[moved(name, change=name, level=name)] * 256)),
             open_alerts=[
                 OpenAlert(alertname=name, stage="firing", severity=Severity.HIGH, since=at(1), starts_at=at(1))
             ]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from adaptive_stream.cli.drift import show as show_drift
 from adaptive_stream.cli.status import show_all, show_one
 from adaptive_stream.contracts.events import Estimate
-from tests.unit.cli.story import adaptation, bare, estimates, series, status
+from tests.unit.cli.story import adaptation, bare, drift, estimates, moved, series, status, watch
 
 if TYPE_CHECKING:
     import pytest
@@ -92,3 +93,25 @@ def test_ids_of_anybody_steer_neither_the_terminal_nor_the_markup(capsys: pytest
     said = capsys.readouterr().out
     assert all(char.isprintable() or char == "\n" for char in said)
     assert said.count(r"[red]m\x1b[31m\r\u202e[/red]") >= 8
+
+
+def test_drift_is_told_by_a_verb_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    show_drift(status(msgspec.structs.replace(series(), drift=drift()), bare()))
+    said = squeezed(capsys.readouterr().out)
+    for phrase in (
+        "late-flights: as of 2013-06-03T00:00:00Z",
+        "inputs and outputs: drifted since the alarm of 2 Jun 2013, 16:00 UTC; evidence 10^6.5, alarm at 10^6.0",
+        "performance: watching 5,300 since its reference; evidence 10^1.2",
+        "neighbours correlate by 0.31",
+        "temp 71 % down -0.8321 sd 61.50 → 38.25",
+        "2 Jun 2013, 06:00 (2 Jun 2013, 05:00 to 2 Jun 2013, 07:00) 412 ks 0.4100 p 2.00e-05",
+        "1 Jun 2013, 20:00 covariate wind_speed wider",
+        "drift is not watched",
+    ):
+        assert phrase in said, phrase
+
+
+def test_a_name_of_anybody_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show_drift(status(msgspec.structs.replace(series(), drift=drift(data=watch(streams=[moved(HOSTILE)])))))
+    said = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in said)
