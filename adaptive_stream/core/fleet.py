@@ -78,7 +78,7 @@ class Fleet:
         )
         self.beat_ms = 0  # stream time between two parts of a round of statuses; 0: no round is under way
         self.answers = Answers(self)
-        self.dropped = {"series_folded": 0, "unscored_while_stopped": 0}
+        self.dropped = {"series_folded": 0, "unscored_while_stopped": 0, "waiting_misfit": 0}
         self._variants: dict[int, tuple[set[str], set[str]]] = {}
         self._series: dict[tuple[int, str, str], int] = {}
         self._first_series: dict[int, int] = {}  # by row: where what has no series of its own is counted
@@ -391,16 +391,22 @@ class Fleet:
         if event.occurred_at is not None:
             time_ms = self._occurred(event.occurred_at, time_ms)
         row = self.admit(event.model_id)
+        output, features = np.nan, np.full((1, self.inputs.width), np.nan)
+        try:
+            output = output if event.failed else self.inputs.output(event.output)
+            features = self.inputs.stack([event.features]) if self.inputs.width else features
+        except Reject:  # the family's inputs or its task are others by now
+            self.dropped["waiting_misfit"] += 1
         columns = {
             "offset": np.array([offset]),
             "time": np.array([time_ms]),
             "arrival": np.array([0]),  # filled in at the end
             "row": np.array([row]),
             "series": np.array([self.series(row, event.variant_id, event.channel_id)]),
-            "output": np.array([np.nan if event.failed else self.inputs.output(event.output)]),
+            "output": np.array([output]),
         }
         if self.inputs.width:
-            columns["features"] = self.inputs.stack([event.features])
+            columns["features"] = features
         first = self.join.tail
         self.join.insert((row, event.prediction_id))
         self.join.write(first, columns)

@@ -153,7 +153,8 @@ class Waiting:
         join.col["arrival"][slots] = arrivals[lost:]
         # counted before the snapshot already
         join.dropped |= self._saved.join_dropped
-        self._fleet.dropped |= self._saved.dropped
+        misfit = self._fleet.dropped["waiting_misfit"]
+        self._fleet.dropped |= self._saved.dropped | {"waiting_misfit": misfit}
         if lost:
             join.dropped["waiting_lost"] += lost
             models = self._fleet.models

@@ -116,8 +116,8 @@ class Monitor:
         *,
         times_ms: NDArray[np.int64],
         now_ms: NDArray[np.int64],
-    ) -> None:
-        """Measure labelled examples, in record order: test, then train.
+    ) -> NDArray[np.float64]:
+        """Measure labelled examples, in record order: test, then train. Returns the score of each.
 
         Args:
             series: of each example.
@@ -133,6 +133,7 @@ class Monitor:
         self.baselines.learn_labels(self.series, series, examples, pairs, now_ms=now_ms)
         self.flow.labelled(self.series, series, now_ms)
         self._note(series)
+        return examples["score"]
 
     def rate(self, series: NDArray[np.int64], shares: NDArray[np.float64], *, now_ms: NDArray[np.int64]) -> None:
         """Add ratings, each as its share of the scale."""

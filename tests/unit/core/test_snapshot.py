@@ -238,3 +238,15 @@ def test_a_page_that_is_damaged_missing_or_of_another_version_is_refused() -> No
         with pytest.raises(msgspec.DecodeError):
             tampered(scene, frozen, pages=wrong)
     tampered(scene, frozen)
+
+
+def test_waiting_predictions_that_no_longer_fit_the_family_come_back_without_what_does_not_fit() -> None:
+    scene = Scene(".features=[{name: a}, {name: b}]")
+    scene.step(*(prediction(f"p{number}", features=[1.0, 2.0]) for number in range(5)))
+    other = Scene(".features=[{name: a}]")
+    other.driver.pages, other.driver.predictions = scene.driver.pages, scene.driver.predictions
+    other.driver.fleets = other.driver.thaw(scene.driver.freeze())
+    assert other.dropped == {"waiting_misfit": 5}
+    assert other.status().waiting == 5
+    other.step(other.correction("p3"))
+    assert other.status().series[0].labelled == 1, "its output is scored all the same"
