@@ -1,0 +1,463 @@
+"""Evidence that inputs and outputs changed, for all series of a fleet at once.
+
+Owns the columns of the data's streams and what an event does to them: it is sampled for the bins, then counted into the
+reference, then judged. Never draws a conclusion beyond "the evidence has reached the budget". Called by the drift of a
+fleet with whole arrays, in record order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from adaptive_stream.drift import chance, rank
+from adaptive_stream.drift.layout import (
+    BINS,
+    DATED_MISSING,
+    DATED_SHIFTS,
+    EDGES,
+    LEVEL,
+    LEVELS,
+    MISSING,
+    OTHER,
+    SHIFTS,
+)
+from adaptive_stream.drift.rank import Pool
+from adaptive_stream.drift.reference import Bins, bins
+from adaptive_stream.drift.run import ahead, cut
+from adaptive_stream.stats.eprocess import advance
+from adaptive_stream.stats.rows import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from adaptive_stream.config.drift import DriftConfig
+    from adaptive_stream.drift.layout import Layout
+    from adaptive_stream.drift.rank import Coded, Ranks
+    from adaptive_stream.drift.run import Cut, Run
+    from adaptive_stream.stats.rows import Rows
+
+    Array = NDArray[np.float64]
+    Single = NDArray[np.float32]
+    Places = NDArray[np.int64]
+    Counts = NDArray[np.uint16]
+
+NEVER = -1
+RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
+# A pool that is so large stands still: its error, 0.0023 of a rank, is far below 0.075, where the smallest bet begins
+POOL = 65_000
+HEADROOM = 1e4  # what the evidence may be above the alarm line
+LARGEST_SCORE = np.float32(1e6)
+OLDEST = 65_535  # blocks that an age goes back
+MOST_LAG = 0.98  # of neighbours: beyond it hardly an event is news
+CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed
+
+
+class Judged(NamedTuple):
+    """Log evidence of blocks, and what their events correlate by."""
+
+    log_e: Single  # (blocks, bets)
+    lag: Single  # (blocks, lags)
+
+
+class Data:
+    """The streams of one fleet's series.
+
+    Args:
+        config: of the family's drift.
+        layout: its streams and bets.
+    """
+
+    def __init__(self, config: DriftConfig, layout: Layout) -> None:
+        self.config, self.layout, self.b = config, layout, config.block
+        self.sampled = config.sampled
+        self.wanted = -(-(config.reference_predictions - self.sampled) // self.b) * self.b
+        self.is_frozen = config.reference == "frozen" or config.mode == "classic"
+        self.line = config.budget_events
+        self._cap = float(HEADROOM * self.line / layout.weights.min())
+        self.lags = layout.streams + len(layout.categorical) + layout.columns
+
+    def columns(self) -> Iterator[Column]:
+        """Yield the columns that the table must have."""
+        layout, levels = self.layout, len(self.layout.categorical)
+        numeric = len(layout.numeric)
+        for name in ("events", "begun", "pooled"):
+            yield Column(name, "<i8")
+        yield Column("pending", "<f4", (self.b, layout.columns))
+        # while bins are made it holds the sample
+        yield Column("edges", "<f4", (EDGES, max(layout.streams, layout.columns)), np.nan)
+        yield Column("location", "<f4", (numeric,))
+        yield Column("scale", "<f4", (numeric,), 1)
+        yield Column("levels", "<f4", (OTHER, levels), -1)
+        yield Column("pool", "<u2", (BINS + 1, layout.streams))
+        yield Column("pool_levels", "<u2", (LEVELS + 1, levels))
+        yield Column("sums", "<f4", (4, numeric))
+        yield Column("lag", "<f4", (self.lags,))
+        yield Column("evidence", "<f4", (layout.bets,))
+        yield Column("score", "<f4", (len(layout.dated),))
+        yield Column("age", "<u2", (len(layout.dated),))
+        yield Column("recent", "<u2", (RECENT, numeric))
+        yield Column("recent_levels", "<u2", (LEVELS + 1, levels))
+        yield Column("recent_sums", "<f4", (2, numeric))
+        yield Column("recent_blocks", "<u2", (layout.columns,))
+        for name in ("data_alarm_at", "data_alarm_ms", "reference_at"):
+            yield Column(name, "<i8", (), NEVER)
+        yield Column("reference_version", "<i4")
+
+    def begin(self, table: Rows, series: int) -> None:
+        """Forget the reference of a series and all evidence; its events go on being numbered."""
+        col = table.col
+        for column in self.columns():
+            if column.name not in {"events", "reference_version"}:
+                col[column.name][series] = column.fill
+        col["begun"][series] = col["events"][series]
+
+    def is_watching(self, table: Rows, series: Places) -> NDArray[np.bool_]:
+        """Say which series have a reference."""
+        found: NDArray[np.bool_] = table.col["pooled"][series] >= self.wanted
+        return found
+
+    def step(self, table: Rows, run: Run, values: Single, now_ms: Places) -> list[tuple[int, int]]:
+        """Take events of a run, of each series until something ends: its sample, its reference, its peace.
+
+        Args:
+            table: of the series.
+            run: what is left of it.
+            values: of its events, (n, columns), NaN where missing.
+            now_ms: when each came.
+
+        Returns:
+            Series that alarmed, each with the place of the event that did it; the events after it are left in the run.
+        """
+        col = table.col
+        live = np.flatnonzero(run.at < run.end)
+        rows, counts = run.series[live], (run.end - run.at)[live]
+        short = self._short(table, rows)
+        is_short = short > 0
+        if is_short.any():
+            some = np.flatnonzero(is_short)
+            taken = np.minimum(counts[some], short[some])
+            self._sample(table, rows[some], taken, values[run.take(live[some], taken)])
+        rest = np.flatnonzero(~is_short)
+        if not len(rest):
+            return []
+        return self._judge(table, run, live[rest], values, now_ms)
+
+    def _short(self, table: Rows, rows: Places) -> Places:
+        seen: Places = table.col["events"][rows] - table.col["begun"][rows]
+        return self.sampled - seen
+
+    def _sample(self, table: Rows, rows: Places, counts: Places, values: Single) -> None:
+        col = table.col
+        owner = np.repeat(rows, counts)
+        number = np.arange(len(owner)) - np.repeat(ahead(counts), counts)
+        seen = np.repeat(self.sampled - self._short(table, rows), counts) + number
+        # chance of every event since the first, or a second reference would be sampled as the one before
+        slot = chance.places(col["seed"][owner] + col["begun"][owner].astype(np.uint64), seen, EDGES)
+        kept = np.flatnonzero(slot < EDGES)
+        last = np.unique((owner[kept] * EDGES + slot[kept])[::-1], return_index=True)[1]
+        kept = kept[len(kept) - 1 - last]  # of those that go to one place the latest stays
+        col["edges"][owner[kept], slot[kept], : self.layout.columns] = values[kept]
+        col["events"][rows] += counts
+        done = rows[self._short(table, rows) == 0]
+        if len(done):
+            self.set_bins(table, done, bins(self.layout, col["edges"][done][:, :, : self.layout.columns]))
+
+    def set_bins(self, table: Rows, rows: Places, found: Bins) -> None:
+        """Give series their bins."""
+        col = table.col
+        col["edges"][rows] = 0
+        col["edges"][rows, :, : self.layout.streams] = found.edges
+        col["location"][rows], col["scale"][rows], col["levels"][rows] = found.location, found.scale, found.levels
+
+    def _judge(self, table: Rows, run: Run, groups: Places, values: Single, now_ms: Places) -> list[tuple[int, int]]:
+        col, b = table.col, self.b
+        rows = run.series[groups]
+        filled = -self._short(table, rows) % b
+        counts = (run.end - run.at)[groups]
+        due = self.wanted - col["pooled"][rows]
+        counts = np.where(due > 0, np.minimum(counts, due - filled), counts)
+        widest = np.argsort(-((filled + counts) // b), kind="stable")  # in each round those left stand first
+        groups, rows, filled, counts = (one[widest] for one in (groups, rows, filled, counts))
+        found = cut(filled, counts, b)
+        places = run.take(groups, counts)
+        before = col["events"][rows] - filled
+        blocks = self._fill(table, rows, found, filled, values[places])
+        closed = int((found.full > 0).sum())
+        if not closed:
+            col["events"][rows] += counts
+            return []
+        full, first = found.full[:closed], found.first[:closed]
+        stop, alarmed = self._advance(table, rows[:closed], before[:closed], full, first, blocks)
+        back = np.zeros_like(counts)
+        back[:closed][alarmed] = (filled + counts)[:closed][alarmed] - stop[alarmed] * b
+        run.at[groups] -= back
+        col["pending"][rows[:closed][alarmed]] = 0
+        col["events"][rows] += counts - back
+        is_last = found.slot == b - 1
+        last = np.full(int(full.sum()), NEVER)
+        last[found.block[is_last & (found.block >= 0)]] = places[is_last & (found.block >= 0)]
+        ends = last[first + stop - 1]
+        self._complete(table, rows[:closed], due[widest][:closed] > 0, now_ms[ends])
+        for group in alarmed.tolist():
+            col["data_alarm_at"][rows[group]] = col["events"][rows[group]]
+            col["data_alarm_ms"][rows[group]] = now_ms[ends[group]]
+        return [(int(ends[group]), int(rows[group])) for group in alarmed.tolist()]
+
+    def _fill(self, table: Rows, rows: Places, found: Cut, filled: Places, values: Single) -> Single:
+        """Return full blocks, (b, blocks, columns), and leave the rest waiting."""
+        pending = table.col["pending"]
+        blocks = np.empty((self.b, int(found.full.sum()), self.layout.columns), dtype=np.float32)
+        is_in = found.block >= 0
+        blocks[found.slot[is_in], found.block[is_in]] = values[is_in]
+        closing = np.flatnonzero(found.full > 0)
+        held = np.repeat(closing, filled[closing])
+        slot = np.arange(len(held)) - np.repeat(ahead(filled[closing]), filled[closing])
+        blocks[slot, found.first[held]] = pending[rows[held], slot]
+        pending[rows[closing]] = 0
+        waiting = ~is_in
+        pending[rows[found.group[waiting]], found.slot[waiting]] = values[waiting]
+        return blocks
+
+    def _advance(
+        self, table: Rows, rows: Places, before: Places, full: Places, first: Places, blocks: Single
+    ) -> tuple[Places, Places]:
+        """Take full blocks. Returns how many of each group were taken, and which groups alarmed at the last of them."""
+        col, b = table.col, self.b
+        group = np.repeat(np.arange(len(rows)), full)
+        number = np.arange(len(group)) - first[group]
+        held = Bins(*(col[name][rows] for name in ("edges", "location", "scale", "levels")))
+        held = held._replace(edges=held.edges[:, :, : self.layout.streams])
+        coded = rank.code(self.layout, blocks, group, held)
+        is_counting = col["pooled"][rows] < self.wanted
+        room = POOL - col["pooled"][rows] if not self.is_frozen else np.zeros_like(rows)
+        growing = np.where(is_counting, full, np.minimum(np.maximum(room, 0) // b, full))
+        pool, after = self._pools(table, rows, full, first, growing, number, coded)
+        events = before[group] + number * b + np.arange(b)[:, None]
+        ranks = rank.rank(coded, pool, col["seed"][rows][group], events)
+        judged = self._bets(table, rows, group, is_counting, coded, pool, ranks)
+        stop, alarmed = self._rounds(table, rows, full, first, is_counting, growing, coded, judged)
+        grown = np.minimum(growing, stop)
+        col["pooled"][rows] += grown * b
+        for place in alarmed.tolist():  # what came after the alarm is taken out again
+            over = first[place] + np.arange(grown[place], growing[place])
+            after[0][:, place] -= coded.hist[:, over].sum(axis=1, dtype=np.uint16)
+            after[1][:, place] -= coded.hist_levels[:, over].sum(axis=1, dtype=np.uint16)
+        col["pool"][rows] = after[0].transpose(1, 0, 2)
+        col["pool_levels"][rows] = after[1].transpose(1, 0, 2)
+        return stop, alarmed
+
+    def _pools(
+        self,
+        table: Rows,
+        rows: Places,
+        full: Places,
+        first: Places,
+        growing: Places,
+        number: Places,
+        coded: Coded,
+    ) -> tuple[Pool, list[Counts]]:
+        """Return the pool before each block, and the pool of each series after its last."""
+        parts, after = [], []
+        for name, hist in (("pool", coded.hist), ("pool_levels", coded.hist_levels)):
+            counts = np.ascontiguousarray(table.col[name][rows].transpose(1, 0, 2))
+            found = np.empty(hist.shape, dtype=np.uint16)
+            for turn in range(int(full[0])):
+                going = int(np.searchsorted(-full, -turn))
+                at = first[:going] + turn
+                found[:, at] = counts[:, :going]
+                counts[:, :going] += hist[:, at] * (turn < growing[:going]).astype(np.uint8)[:, None]
+            parts.append(found)
+            after.append(counts)
+        group = np.repeat(np.arange(len(rows)), full)
+        pooled = table.col["pooled"][rows][group] + np.minimum(number, growing[group]) * self.b
+        return Pool(parts[0], parts[1], pooled), after
+
+    def _bets(
+        self,
+        table: Rows,
+        rows: Places,
+        group: Places,
+        is_counting: NDArray[np.bool_],
+        coded: Coded,
+        pool: Pool,
+        ranks: Ranks,
+    ) -> Judged:
+        layout, blocks = self.layout, len(group)
+        log_e = np.empty((blocks, layout.bets), dtype=np.float32)
+        lag = np.zeros((blocks, self.lags), dtype=np.float32)
+        if is_counting.any():
+            lag[:] = self._lags(coded, ranks)
+            if is_counting.all():
+                log_e[:] = 0
+                return Judged(log_e, lag)
+        rho = np.where(is_counting[:, None], np.float32(0), table.col["lag"][rows])
+        temper = ((1 - rho) / (1 + rho))[group]
+        levels, streams = len(layout.categorical), layout.streams
+        rank.shift_bets(
+            log_e[:, : layout.at_missing],
+            ranks,
+            temper[:, :streams],
+            b=self.b,
+            tolerance=self.config.tolerance,
+            is_frozen=self.is_frozen,
+        )
+        missing, by_level = rank.column_bets(layout, coded, pool, is_frozen=self.is_frozen)
+        missing *= temper[:, None, streams + levels :]
+        by_level *= temper[:, None, None, streams : streams + levels]
+        log_e[:, layout.at_missing : layout.at_levels] = missing.reshape(blocks, -1)
+        log_e[:, layout.at_levels :] = by_level.reshape(blocks, layout.bets - layout.at_levels)
+        if (temper <= 0).any():
+            of_bet = np.concatenate(
+                [
+                    np.tile(temper[:, :streams], SHIFTS),
+                    np.tile(temper[:, streams + levels :], len(MISSING)),
+                    np.tile(temper[:, streams : streams + levels], len(LEVEL) * LEVELS),
+                ],
+                axis=1,
+            )
+            log_e[of_bet <= 0] = rank.MUTED
+        log_e[is_counting[group]] = 0
+        return Judged(log_e, lag)
+
+    def _lags(self, coded: Coded, ranks: Ranks) -> Single:
+        """Return what neighbours inside each block have in common, (blocks, lags)."""
+        layout, numeric = self.layout, len(self.layout.numeric)
+        is_same = (coded.levels[1:] == coded.levels[:-1]).sum(axis=0)
+        is_missing = np.empty((*coded.codes.shape[:2], layout.columns), dtype=np.bool_)
+        is_missing[:, :, layout.numeric] = coded.codes[:, :, :numeric] == BINS
+        is_missing[:, :, layout.categorical] = coded.levels == LEVELS
+        is_alike = (is_missing[1:] == is_missing[:-1]).sum(axis=0)
+        return np.concatenate([ranks.lag, is_same, is_alike], axis=1, dtype=np.float32)
+
+    def _rounds(
+        self,
+        table: Rows,
+        rows: Places,
+        full: Places,
+        first: Places,
+        is_counting: NDArray[np.bool_],
+        growing: Places,
+        coded: Coded,
+        judged: Judged,
+    ) -> tuple[Places, Places]:
+        """Add the evidence of the blocks, one of each series in a round, until a series alarms."""
+        col, layout = table.col, self.layout
+        names = "evidence", "score", "age", "recent", "recent_levels", "recent_sums", "recent_blocks", "sums", "lag"
+        state = {name: col[name][rows] for name in names}
+        e = np.exp(judged.log_e)
+        dated = judged.log_e[:, layout.dated]
+        start = np.where(is_counting, 0, self.b).astype(np.float32)[:, None]
+        counts = self._recent_counts(coded)
+        is_quiet = col["data_alarm_at"][rows] < 0
+        stop, alarmed, kept = full.copy(), [], {}
+        for turn in range(int(full[0])):
+            going = int(np.searchsorted(-full, -turn))
+            now = {name: values[:going] for name, values in state.items()}
+            at = first[:going] + turn
+            advance(now["evidence"], e[at], start=start[:going], cap=self._cap)
+            self._date(now, dated[at])
+            self._remember(now, counts, coded, at)
+            is_in = (turn < growing[:going])[:, None]
+            now["sums"] += coded.sums[at] * is_in[:, :, None]
+            now["lag"] += judged.lag[at] * is_counting[:going, None]
+            is_over = (self.total(now["evidence"]) >= self.line) & is_quiet[:going]
+            for group in np.flatnonzero(is_over).tolist() if is_over.any() else ():
+                stop[group] = turn + 1
+                is_quiet[group] = False
+                alarmed.append(group)
+                kept[group] = {name: values[group].copy() for name, values in state.items()}
+        for group, values in kept.items():
+            for name in names:
+                state[name][group] = values[name]
+        for name in names:
+            col[name][rows] = state[name]
+        return stop, np.array(alarmed, dtype=np.int64)
+
+    def total(self, evidence: Single) -> Array:
+        """Return what is compared with the alarm line, (n, bets) to (n,)."""
+        weighed = evidence * self.layout.weights
+        if self.config.combine == "strict":
+            return self.layout.by_stream(weighed).max(axis=1)
+        total: Array = weighed.sum(axis=1, dtype=np.float64)
+        return total
+
+    def _date(self, now: dict[str, NDArray[Any]], log_e: Single) -> None:
+        """Advance the running maxima of some bets: where one was last at nothing, its change began."""
+        score, age = now["score"], now["age"]
+        score += log_e
+        np.maximum(score, 0, out=score)
+        np.minimum(score, LARGEST_SCORE, out=score)
+        age += age < OLDEST
+        age *= score > 0
+
+    def _recent_counts(self, coded: Coded) -> NDArray[np.uint8]:
+        """Return histograms of the blocks with half the bins, (blocks, RECENT, numeric columns)."""
+        hist = coded.hist[:, :, : len(self.layout.numeric)]
+        halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
+        return np.ascontiguousarray(halved.transpose(1, 0, 2))
+
+    def _remember(
+        self, now: dict[str, NDArray[Any]], counts: NDArray[np.uint8], coded: Coded, at: Places
+    ) -> None:
+        """Add blocks to what came since a change; a column of which no change is suspected begins anew."""
+        layout = self.layout
+        is_on = self._suspected(now["score"])
+        blocks = now["recent_blocks"]
+        blocks *= is_on
+        is_taken = is_on & (blocks < POOL // self.b)
+        blocks += is_taken
+        numeric, levels = (is_on[:, layout.numeric], is_on[:, layout.categorical])
+        taken, taken_levels = is_taken[:, layout.numeric], is_taken[:, layout.categorical]
+        now["recent"] *= numeric[:, None]
+        now["recent"] += counts[at] * taken[:, None]
+        now["recent_sums"] *= numeric[:, None]
+        now["recent_sums"] += coded.sums[at, :2] * taken[:, None]
+        if len(layout.categorical):
+            now["recent_levels"] *= taken_levels[:, None] | levels[:, None]
+            now["recent_levels"] += coded.hist_levels[:, at].transpose(1, 0, 2) * taken_levels[:, None]
+
+    def _suspected(self, score: Single) -> NDArray[np.bool_]:
+        """Say which columns have a running maximum above nothing, (n, dated) to (n, columns)."""
+        layout, n = self.layout, len(score)
+        is_up = score > 0
+        numeric, levels = len(layout.numeric), len(layout.categorical)
+        shifts, missing = len(DATED_SHIFTS) * layout.streams, len(DATED_MISSING) * layout.columns
+        found = is_up[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns).any(axis=1)
+        found[:, layout.numeric] |= is_up[:, :shifts].reshape(n, -1, layout.streams)[:, :, :numeric].any(axis=1)
+        if levels:
+            found[:, layout.categorical] |= is_up[:, shifts + missing :].reshape(n, -1, levels).any(axis=1)
+        return found
+
+    def _complete(self, table: Rows, rows: Places, was_counting: NDArray[np.bool_], now_ms: Places) -> None:
+        """Close the references that have all their events: from here on they are what is compared with."""
+        col = table.col
+        is_done = was_counting & (col["pooled"][rows] >= self.wanted)
+        done = rows[is_done]
+        if not len(done):
+            return
+        col["reference_at"][done] = now_ms[is_done]
+        col["reference_version"][done] += 1
+        layout, streams, levels = self.layout, self.layout.streams, len(self.layout.categorical)
+        pairs = self.wanted // self.b * (self.b - 1)
+        lag = col["lag"][done].astype(np.float64) / pairs
+        seen = col["pool"][done][:, :BINS].sum(axis=1) / self.wanted
+        in_levels = col["pool_levels"][done].astype(np.float64) / self.wanted
+        missing = np.empty((len(done), layout.columns))
+        missing[:, layout.numeric] = 1 - seen[:, : len(layout.numeric)]
+        missing[:, layout.categorical] = in_levels[:, LEVELS]
+        same, unlike = (in_levels**2).sum(axis=1), 2 * missing * (1 - missing)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rho = np.concatenate(
+                [
+                    3 * lag[:, :streams] / seen**2,  # a pair counts if both are there; a rank's variance is 1/3
+                    (lag[:, streams : streams + levels] - same) / (1 - same),
+                    1 - (1 - lag[:, streams + levels :]) / unlike,
+                ],
+                axis=1,
+            )
+        is_clear = rho > CLEAR / np.sqrt(pairs)
+        col["lag"][done] = np.where(is_clear, np.minimum(rho, MOST_LAG), 0)
