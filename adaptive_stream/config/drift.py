@@ -44,11 +44,13 @@ class DriftConfig(Tree):
     )
     loss_tolerance: float = Field(0.0, ge=0, le=0.9, description="harmless rise of the mean loss, which is in [0, 1]")
     projections: int = Field(4, ge=0, le=64, description="random directions of the standardised numeric features")
-    block: int = Field(8, ge=4, le=64, description="events of a series that are judged at once")
+    block: int = Field(12, ge=4, le=64, description="events of a series that are judged at once")
     after_alarm: Literal["rereference", "keep"] = Field(
         "rereference", description="rereference: gather a reference anew; keep: stay alarmed until control decides"
     )
-    classic_window: int = Field(1_000, ge=50, le=60_000, description="events of a window of mode: classic")
+    classic_window: int = Field(
+        1_000, ge=50, le=60_000, description="events of a window of mode: classic, in whole blocks"
+    )
     history: int = Field(5, ge=1, le=50, description="newest alarms of a series that are remembered")
 
     @property
@@ -61,6 +63,4 @@ class DriftConfig(Tree):
         mistakes: list[str] = []
         if self.reference_predictions - self.sampled < LEAST_COUNTED:
             mistakes.append(f"reference_predictions leaves fewer than {LEAST_COUNTED} events to count")
-        if self.mode == "classic" and self.classic_window % self.block:
-            mistakes.append("classic_window must be a multiple of block")
         return unless(mistakes, self)

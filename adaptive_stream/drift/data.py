@@ -25,7 +25,7 @@ from adaptive_stream.drift.layout import (
 )
 from adaptive_stream.drift.rank import Pool
 from adaptive_stream.drift.reference import Bins, bins
-from adaptive_stream.drift.run import ahead, cut
+from adaptive_stream.drift.run import ahead, cut, fill, first_over, last_clear, widest
 from adaptive_stream.stats.eprocess import advance
 from adaptive_stream.stats.rows import Column
 
@@ -49,6 +49,7 @@ NEVER = -1
 RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
 # A pool that is so large stands still: its error, 0.0023 of a rank, is far below 0.075, where the smallest bet begins
 POOL = 65_000
+RECENT_EVENTS = 65_000  # events of a recent histogram
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 LARGEST_SCORE = np.float32(1e6)
 OLDEST = 65_535  # blocks that an age goes back
@@ -180,100 +181,73 @@ class Data:
         counts = (run.end - run.at)[groups]
         due = self.wanted - col["pooled"][rows]
         counts = np.where(due > 0, np.minimum(counts, due - filled), counts)
-        widest = np.argsort(-((filled + counts) // b), kind="stable")  # in each round those left stand first
-        groups, rows, filled, counts = (one[widest] for one in (groups, rows, filled, counts))
+        order = widest(filled, counts, b)
+        groups, rows, filled, counts, due = (one[order] for one in (groups, rows, filled, counts, due))
         found = cut(filled, counts, b)
         places = run.take(groups, counts)
-        before = col["events"][rows] - filled
-        blocks = self._fill(table, rows, found, filled, values[places])
-        closed = int((found.full > 0).sum())
-        if not closed:
-            col["events"][rows] += counts
+        blocks = fill(found, filled, values[places], col["pending"], rows)
+        begun = col["events"][rows] - filled
+        col["events"][rows] += counts
+        if not len(found.owner):
             return []
-        full, first = found.full[:closed], found.first[:closed]
-        stop, alarmed = self._advance(table, rows[:closed], before[:closed], full, first, blocks)
-        back = np.zeros_like(counts)
-        back[:closed][alarmed] = (filled + counts)[:closed][alarmed] - stop[alarmed] * b
-        run.at[groups] -= back
-        col["pending"][rows[:closed][alarmed]] = 0
-        col["events"][rows] += counts - back
-        is_last = found.slot == b - 1
-        last = np.full(int(full.sum()), NEVER)
-        last[found.block[is_last & (found.block >= 0)]] = places[is_last & (found.block >= 0)]
-        ends = last[first + stop - 1]
-        self._complete(table, rows[:closed], due[widest][:closed] > 0, now_ms[ends])
-        for group in alarmed.tolist():
-            col["data_alarm_at"][rows[group]] = col["events"][rows[group]]
-            col["data_alarm_ms"][rows[group]] = now_ms[ends[group]]
-        return [(int(ends[group]), int(rows[group])) for group in alarmed.tolist()]
+        closed = int(found.starts[1])
+        stop, alarmed = self._advance(table, rows[:closed], begun[:closed], found, blocks)
+        back = (filled + counts)[alarmed] - stop[alarmed] * b
+        run.at[groups[alarmed]] -= back
+        mine = rows[alarmed]
+        col["events"][mine] -= back
+        col["pending"][mine] = 0
+        ends = found.ends(places, b)[found.at(stop - 1)]
+        is_done = (due[:closed] > 0) & (col["pooled"][rows[:closed]] >= self.wanted)
+        if is_done.any():
+            self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
+        col["data_alarm_at"][mine] = col["events"][mine]
+        col["data_alarm_ms"][mine] = now_ms[ends[alarmed]]
+        return list(zip(ends[alarmed].tolist(), mine.tolist(), strict=True))
 
-    def _fill(self, table: Rows, rows: Places, found: Cut, filled: Places, values: Single) -> Single:
-        """Return full blocks, (b, blocks, columns), and leave the rest waiting."""
-        pending = table.col["pending"]
-        blocks = np.empty((self.b, int(found.full.sum()), self.layout.columns), dtype=np.float32)
-        is_in = found.block >= 0
-        blocks[found.slot[is_in], found.block[is_in]] = values[is_in]
-        closing = np.flatnonzero(found.full > 0)
-        held = np.repeat(closing, filled[closing])
-        slot = np.arange(len(held)) - np.repeat(ahead(filled[closing]), filled[closing])
-        blocks[slot, found.first[held]] = pending[rows[held], slot]
-        pending[rows[closing]] = 0
-        waiting = ~is_in
-        pending[rows[found.group[waiting]], found.slot[waiting]] = values[waiting]
-        return blocks
-
-    def _advance(
-        self, table: Rows, rows: Places, before: Places, full: Places, first: Places, blocks: Single
-    ) -> tuple[Places, Places]:
+    def _advance(self, table: Rows, rows: Places, begun: Places, found: Cut, values: Single) -> tuple[Places, Places]:
         """Take full blocks. Returns how many of each group were taken, and which groups alarmed at the last of them."""
-        col, b = table.col, self.b
-        group = np.repeat(np.arange(len(rows)), full)
-        number = np.arange(len(group)) - first[group]
+        col, owner, turn = table.col, found.owner, found.turn
         held = Bins(*(col[name][rows] for name in ("edges", "location", "scale", "levels")))
         held = held._replace(edges=held.edges[:, :, : self.layout.streams])
-        coded = rank.code(self.layout, blocks, group, held)
+        coded = rank.code(self.layout, values, owner, held)
         is_counting = col["pooled"][rows] < self.wanted
-        room = POOL - col["pooled"][rows] if not self.is_frozen else np.zeros_like(rows)
-        growing = np.where(is_counting, full, np.minimum(np.maximum(room, 0) // b, full))
-        pool, after = self._pools(table, rows, full, first, growing, number, coded)
-        events = before[group] + number * b + np.arange(b)[:, None]
-        ranks = rank.rank(coded, pool, col["seed"][rows][group], events)
-        judged = self._bets(table, rows, group, is_counting, coded, pool, ranks)
-        stop, alarmed = self._rounds(table, rows, full, first, is_counting, growing, coded, judged)
+        room = np.maximum(POOL - col["pooled"][rows], 0) if not self.is_frozen else np.zeros_like(rows)
+        growing = np.where(is_counting, found.full[: len(rows)], np.minimum(room // self.b, found.full[: len(rows)]))
+        pool, after = self._pools(table, rows, found, growing, coded)
+        events = begun[owner] + turn * self.b + np.arange(self.b)[:, None]
+        ranks = rank.rank(coded, pool, col["seed"][rows][owner], events)
+        judged = self._bets(table, rows, owner, is_counting, coded, pool, ranks)
+        stop, alarmed = self._rounds(table, rows, found, is_counting, coded, judged)
         grown = np.minimum(growing, stop)
-        col["pooled"][rows] += grown * b
-        for place in alarmed.tolist():  # what came after the alarm is taken out again
-            over = first[place] + np.arange(grown[place], growing[place])
-            after[0][:, place] -= coded.hist[:, over].sum(axis=1, dtype=np.uint16)
-            after[1][:, place] -= coded.hist_levels[:, over].sum(axis=1, dtype=np.uint16)
+        col["pooled"][rows] += grown * self.b
+        for group in alarmed.tolist():  # what came after the alarm is taken out again
+            over = found.starts[grown[group] : growing[group]] + group
+            after[0][:, group] -= coded.hist[:, over].sum(axis=1, dtype=np.uint16)
+            after[1][:, group] -= coded.hist_levels[:, over].sum(axis=1, dtype=np.uint16)
         col["pool"][rows] = after[0].transpose(1, 0, 2)
         col["pool_levels"][rows] = after[1].transpose(1, 0, 2)
+        is_grown = turn < grown[owner]
+        self._add(table, "sums", rows, found, coded.sums * is_grown[:, None, None])
+        if is_counting.any():
+            self._add(table, "lag", rows, found, judged.lag * is_counting[owner, None])
         return stop, alarmed
 
-    def _pools(
-        self,
-        table: Rows,
-        rows: Places,
-        full: Places,
-        first: Places,
-        growing: Places,
-        number: Places,
-        coded: Coded,
-    ) -> tuple[Pool, list[Counts]]:
+    def _pools(self, table: Rows, rows: Places, found: Cut, growing: Places, coded: Coded) -> tuple[Pool, list[Counts]]:
         """Return the pool before each block, and the pool of each series after its last."""
         parts, after = [], []
+        is_growing = found.turn < growing[found.owner]
         for name, hist in (("pool", coded.hist), ("pool_levels", coded.hist_levels)):
             counts = np.ascontiguousarray(table.col[name][rows].transpose(1, 0, 2))
-            found = np.empty(hist.shape, dtype=np.uint16)
-            for turn in range(int(full[0])):
-                going = int(np.searchsorted(-full, -turn))
-                at = first[:going] + turn
-                found[:, at] = counts[:, :going]
-                counts[:, :going] += hist[:, at] * (turn < growing[:going]).astype(np.uint8)[:, None]
-            parts.append(found)
+            before = np.empty(hist.shape, dtype=np.uint16)
+            grown = hist if is_growing.all() else hist * is_growing[:, None].view(np.uint8)
+            for one in found.rounds:
+                now = counts[:, : one.stop - one.start]
+                before[:, one] = now
+                now += grown[:, one]
+            parts.append(before)
             after.append(counts)
-        group = np.repeat(np.arange(len(rows)), full)
-        pooled = table.col["pooled"][rows][group] + np.minimum(number, growing[group]) * self.b
+        pooled = table.col["pooled"][rows][found.owner] + np.minimum(found.turn, growing[found.owner]) * self.b
         return Pool(parts[0], parts[1], pooled), after
 
     def _bets(
@@ -334,65 +308,70 @@ class Data:
         return np.concatenate([ranks.lag, is_same, is_alike], axis=1, dtype=np.float32)
 
     def _rounds(
-        self,
-        table: Rows,
-        rows: Places,
-        full: Places,
-        first: Places,
-        is_counting: NDArray[np.bool_],
-        growing: Places,
-        coded: Coded,
-        judged: Judged,
+        self, table: Rows, rows: Places, found: Cut, is_counting: NDArray[np.bool_], coded: Coded, judged: Judged
     ) -> tuple[Places, Places]:
-        """Add the evidence of the blocks, one of each series in a round, until a series alarms."""
-        col, layout = table.col, self.layout
-        names = "evidence", "score", "age", "recent", "recent_levels", "recent_sums", "recent_blocks", "sums", "lag"
-        state = {name: col[name][rows] for name in names}
-        e = np.exp(judged.log_e)
-        dated = judged.log_e[:, layout.dated]
+        """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
+        col = table.col
+        evidence, score = col["evidence"][rows], col["score"][rows]
+        dated = judged.log_e[:, self.layout.dated]
+        e = np.exp(judged.log_e, out=judged.log_e)
         start = np.where(is_counting, 0, self.b).astype(np.float32)[:, None]
-        counts = self._recent_counts(coded)
-        is_quiet = col["data_alarm_at"][rows] < 0
-        stop, alarmed, kept = full.copy(), [], {}
-        for turn in range(int(full[0])):
-            going = int(np.searchsorted(-full, -turn))
-            now = {name: values[:going] for name, values in state.items()}
-            at = first[:going] + turn
-            advance(now["evidence"], e[at], start=start[:going], cap=self._cap)
-            self._date(now, dated[at])
-            self._remember(now, counts, coded, at)
-            is_in = (turn < growing[:going])[:, None]
-            now["sums"] += coded.sums[at] * is_in[:, :, None]
-            now["lag"] += judged.lag[at] * is_counting[:going, None]
-            is_over = (self.total(now["evidence"]) >= self.line) & is_quiet[:going]
-            for group in np.flatnonzero(is_over).tolist() if is_over.any() else ():
-                stop[group] = turn + 1
-                is_quiet[group] = False
-                alarmed.append(group)
-                kept[group] = {name: values[group].copy() for name, values in state.items()}
-        for group, values in kept.items():
-            for name in names:
-                state[name][group] = values[name]
-        for name in names:
-            col[name][rows] = state[name]
-        return stop, np.array(alarmed, dtype=np.int64)
+        for one in found.rounds:
+            going = one.stop - one.start
+            advance(evidence[:going], e[one], start=start[:going], cap=self._cap)
+            e[one] = evidence[:going]
+            now = score[:going]
+            now += dated[one]
+            np.clip(now, 0, LARGEST_SCORE, out=now)
+            dated[one] = now
+        is_over = (self.total(e) >= self.line) & (col["data_alarm_at"][rows] < 0)[found.owner]
+        stop, alarmed = first_over(found, is_over)
+        last = found.at(stop - 1)
+        col["evidence"][rows], col["score"][rows] = e[last], dated[last]
+        clear = last_clear(found, dated <= 0, stop)
+        before = np.where(clear >= 0, -1 - clear, col["age"][rows])
+        col["age"][rows] = np.minimum(before + stop[:, None], OLDEST)
+        self._remember(table, rows, found, stop, dated > 0, coded)
+        return stop, alarmed
 
-    def total(self, evidence: Single) -> Array:
+    def total(self, evidence: Single) -> Single:
         """Return what is compared with the alarm line, (n, bets) to (n,)."""
         weighed = evidence * self.layout.weights
         if self.config.combine == "strict":
             return self.layout.by_stream(weighed).max(axis=1)
-        total: Array = weighed.sum(axis=1, dtype=np.float64)
+        total: Single = weighed.sum(axis=1)
         return total
 
-    def _date(self, now: dict[str, NDArray[Any]], log_e: Single) -> None:
-        """Advance the running maxima of some bets: where one was last at nothing, its change began."""
-        score, age = now["score"], now["age"]
-        score += log_e
-        np.maximum(score, 0, out=score)
-        np.minimum(score, LARGEST_SCORE, out=score)
-        age += age < OLDEST
-        age *= score > 0
+    def _remember(
+        self, table: Rows, rows: Places, found: Cut, stop: Places, is_up: NDArray[np.bool_], coded: Coded
+    ) -> None:
+        """Add blocks to what came since a change; a column of which no change is suspected begins anew."""
+        col, layout = table.col, self.layout
+        is_on = self._suspected(is_up)
+        clear = last_clear(found, ~is_on, stop)
+        count = np.where(clear >= 0, 0, col["recent_blocks"][rows].astype(np.int64))
+        since = np.where(clear >= 0, clear + 1, 0)
+        upto = np.minimum(stop[:, None], since + RECENT_EVENTS // self.b - count)  # what a histogram can count
+        turn = found.turn[:, None]
+        is_taken = (turn >= since[found.owner]) & (turn < upto[found.owner])
+        col["recent_blocks"][rows] = count + np.maximum(upto - since, 0)
+        is_held, numeric, levels = clear < 0, layout.numeric, layout.categorical
+        taken, held = is_taken[:, None, numeric], is_held[:, None, numeric]
+        for name in ("recent", "recent_sums"):
+            col[name][rows] *= held
+        self._add(table, "recent", rows, found, self._recent_counts(coded) * taken)
+        self._add(table, "recent_sums", rows, found, coded.sums[:, :2] * taken)
+        if len(levels):
+            col["recent_levels"][rows] *= is_held[:, None, levels]
+            hist = coded.hist_levels.transpose(1, 0, 2) * is_taken[:, None, levels]
+            self._add(table, "recent_levels", rows, found, hist)
+
+    def _add(self, table: Rows, name: str, rows: Places, found: Cut, values: NDArray[Any]) -> None:
+        """Add what the blocks hold to a column, block by block: sums have the same bits however they were batched."""
+        held = table.col[name][rows]
+        for one in found.rounds:
+            held[: one.stop - one.start] += values[one]
+        table.col[name][rows] = held
 
     def _recent_counts(self, coded: Coded) -> NDArray[np.uint8]:
         """Return histograms of the blocks with half the bins, (blocks, RECENT, numeric columns)."""
@@ -400,30 +379,9 @@ class Data:
         halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
         return np.ascontiguousarray(halved.transpose(1, 0, 2))
 
-    def _remember(
-        self, now: dict[str, NDArray[Any]], counts: NDArray[np.uint8], coded: Coded, at: Places
-    ) -> None:
-        """Add blocks to what came since a change; a column of which no change is suspected begins anew."""
-        layout = self.layout
-        is_on = self._suspected(now["score"])
-        blocks = now["recent_blocks"]
-        blocks *= is_on
-        is_taken = is_on & (blocks < POOL // self.b)
-        blocks += is_taken
-        numeric, levels = (is_on[:, layout.numeric], is_on[:, layout.categorical])
-        taken, taken_levels = is_taken[:, layout.numeric], is_taken[:, layout.categorical]
-        now["recent"] *= numeric[:, None]
-        now["recent"] += counts[at] * taken[:, None]
-        now["recent_sums"] *= numeric[:, None]
-        now["recent_sums"] += coded.sums[at, :2] * taken[:, None]
-        if len(layout.categorical):
-            now["recent_levels"] *= taken_levels[:, None] | levels[:, None]
-            now["recent_levels"] += coded.hist_levels[:, at].transpose(1, 0, 2) * taken_levels[:, None]
-
-    def _suspected(self, score: Single) -> NDArray[np.bool_]:
+    def _suspected(self, is_up: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Say which columns have a running maximum above nothing, (n, dated) to (n, columns)."""
-        layout, n = self.layout, len(score)
-        is_up = score > 0
+        layout, n = self.layout, len(is_up)
         numeric, levels = len(layout.numeric), len(layout.categorical)
         shifts, missing = len(DATED_SHIFTS) * layout.streams, len(DATED_MISSING) * layout.columns
         found = is_up[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns).any(axis=1)
@@ -432,14 +390,10 @@ class Data:
             found[:, layout.categorical] |= is_up[:, shifts + missing :].reshape(n, -1, levels).any(axis=1)
         return found
 
-    def _complete(self, table: Rows, rows: Places, was_counting: NDArray[np.bool_], now_ms: Places) -> None:
+    def _complete(self, table: Rows, done: Places, now_ms: Places) -> None:
         """Close the references that have all their events: from here on they are what is compared with."""
         col = table.col
-        is_done = was_counting & (col["pooled"][rows] >= self.wanted)
-        done = rows[is_done]
-        if not len(done):
-            return
-        col["reference_at"][done] = now_ms[is_done]
+        col["reference_at"][done] = now_ms
         col["reference_version"][done] += 1
         layout, streams, levels = self.layout, self.layout.streams, len(self.layout.categorical)
         pairs = self.wanted // self.b * (self.b - 1)

@@ -48,8 +48,8 @@ LOCATION_CUMULANT = location_cumulant(LOCATION)
 DISPERSION_CUMULANT = dispersion_cumulant(DISPERSION)
 # Shares of a stream's weight, and of a projection beside a column: it is nobody's feature, and finds what the columns
 # find unless a change is spread over many of them
-LOCATION_WEIGHT, DISPERSION_WEIGHT, MISSING_WEIGHT = 0.5, 0.45, 0.05
-PROJECTION_WEIGHT = 0.25
+LOCATION_WEIGHT, DISPERSION_WEIGHT, MISSING_WEIGHT = 0.55, 0.4, 0.05
+PROJECTION_WEIGHT = 0.2
 # The bets whose running maximum dates a change: the middle one each way
 DATED_SHIFTS = (1, 4, 6, 8)
 DATED_MISSING = (0, 2)

@@ -74,10 +74,15 @@ def standard(values: Single, location: Single, scale: Single) -> Single:
 def project(layout: Layout, standardised: Single) -> Single:
     """Return the projections of standardised numeric columns, (..., numeric) to (..., projections).
 
-    The sum runs over the last axis, which is contiguous: its rounding depends on no other row.
+    The sum runs over the first axis of whole vectors: its rounding depends on no other event.
     """
-    features = standardised[..., None, : layout.signs.shape[1]]
-    return (features * layout.signs).sum(axis=-1, dtype=np.float32)
+    projected, features = layout.signs.shape
+    shape = standardised.shape[:-1]
+    by_feature = np.ascontiguousarray(np.moveaxis(standardised[..., :features], -1, 0)).reshape(features, -1)
+    found = np.empty((*shape, projected), dtype=np.float32)
+    for place, signs in enumerate(layout.signs):
+        found[..., place] = (by_feature * signs[:, None]).sum(axis=0).reshape(shape)
+    return found
 
 
 def separate(ordered: Single) -> Single:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Single = NDArray[np.float32]
+    Shares = NDArray[np.floating]  # single precision where there are many
 
 # 40 points integrate exp of a polynomial on [-1, 1] to 15 digits for every bet in use
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(40)
@@ -46,18 +47,18 @@ def dispersion_cumulant(s: ArrayLike) -> Array:
     return found
 
 
-def share_bet(share: Array, shift: float) -> Array:
+def share_bet(share: Shares, shift: float) -> Shares:
     """Return the share that is bet on: ``shift`` standard deviations of one event above it, or below.
 
     Args:
         share: that is bet against, inside (0, 1), any shape.
         shift: of either sign, in units of sqrt(share (1 - share)).
     """
-    found: Array = share + shift * np.sqrt(share * (1 - share))
+    found: Shares = share + shift * np.sqrt(share * (1 - share))
     return np.maximum(np.minimum(found, 1 - LEAST * (1 - share)), LEAST * share)
 
 
-def log_share_evidence(hits: ArrayLike, count: ArrayLike, share: Array, bet: Array, pooled: ArrayLike) -> Array:
+def log_share_evidence(hits: Shares, count: Shares | np.floating, share: Shares, bet: Shares, pooled: Shares) -> Shares:
     """Return log e of a block against a share that is itself estimated: the likelihood ratio, less the pool's noise.
 
     Args:
@@ -72,10 +73,8 @@ def log_share_evidence(hits: ArrayLike, count: ArrayLike, share: Array, bet: Arr
         of the same mean is an upper bound by convexity. The noise of the pool adds (b^2 / 2n) (bet - share)^2 / v to
         the log mean, v = share (1 - share): second order in b / n, exact for Gaussian counts.
     """
-    b, n = np.asarray(count, dtype=np.float64), np.asarray(pooled, dtype=np.float64)
-    k = np.asarray(hits, dtype=np.float64)
-    noise = b * b / (2 * n) * (bet - share) ** 2 / (share * (1 - share))
-    found: Array = k * np.log(bet / share) + (b - k) * np.log((1 - bet) / (1 - share)) - noise
+    noise = count * count / (2 * pooled) * (bet - share) ** 2 / (share * (1 - share))
+    found: Shares = hits * np.log(bet / share) + (count - hits) * np.log((1 - bet) / (1 - share)) - noise
     return found
 
 
