@@ -14,6 +14,7 @@ import numpy as np
 from adaptive_stream.drift import chance, rank
 from adaptive_stream.drift.layout import (
     BINS,
+    DATED_LEVEL,
     DATED_MISSING,
     DATED_SHIFTS,
     EDGES,
@@ -25,7 +26,7 @@ from adaptive_stream.drift.layout import (
 )
 from adaptive_stream.drift.rank import Pool
 from adaptive_stream.drift.reference import Bins, bins
-from adaptive_stream.drift.run import ahead, cut, fill, first_over, last_clear, widest
+from adaptive_stream.drift.run import ahead, changed, cut, fill, first_over, last_clear, widest
 from adaptive_stream.stats.eprocess import advance
 from adaptive_stream.stats.rows import Column
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptive_stream.config.drift import DriftConfig
+    from adaptive_stream.drift.given import Given
     from adaptive_stream.drift.layout import Layout
     from adaptive_stream.drift.rank import Coded, Ranks
     from adaptive_stream.drift.run import Cut, Run
@@ -61,6 +63,7 @@ class Judged(NamedTuple):
     """Log evidence of blocks, and what their events correlate by."""
 
     log_e: Single  # (blocks, bets)
+    start: Single  # (blocks, bets), or (blocks, 1): events that may be the first after a change
     lag: Single  # (blocks, lags)
 
 
@@ -121,6 +124,27 @@ class Data:
         found: NDArray[np.bool_] = table.col["pooled"][series] >= self.wanted
         return found
 
+    def learns(self, pooled: int) -> bool:
+        """Say whether a pool of so many events takes in more."""
+        return pooled < self.wanted or (not self.is_frozen and pooled + self.b <= POOL)
+
+    def waiting(self, table: Rows, series: int) -> int:
+        """Return how many events of a series are not judged yet: their block is not full."""
+        rows = np.array([series])
+        short = int(self._short(table, rows)[0])
+        return 0 if short > 0 else -short % self.b
+
+    def correlation(self, table: Rows, series: int, stream: int, *, is_missing: bool) -> float:
+        """Return the correlation of neighbours that a stream's evidence is tempered for."""
+        layout = self.layout
+        if is_missing:
+            place = layout.streams + len(layout.categorical) + stream
+        elif stream in layout.categorical:
+            place = layout.streams + int(np.flatnonzero(layout.categorical == stream)[0])
+        else:
+            place = int(np.flatnonzero(layout.stream_names == stream)[0])
+        return float(table.col["lag"][series, place])
+
     def step(self, table: Rows, run: Run, values: Single, now_ms: Places) -> list[tuple[int, int]]:
         """Take events of a run, of each series until something ends: its sample, its reference, its peace.
 
@@ -133,7 +157,6 @@ class Data:
         Returns:
             Series that alarmed, each with the place of the event that did it; the events after it are left in the run.
         """
-        col = table.col
         live = np.flatnonzero(run.at < run.end)
         rows, counts = run.series[live], (run.end - run.at)[live]
         short = self._short(table, rows)
@@ -166,6 +189,18 @@ class Data:
         done = rows[self._short(table, rows) == 0]
         if len(done):
             self.set_bins(table, done, bins(self.layout, col["edges"][done][:, :, : self.layout.columns]))
+
+    def adopt(self, table: Rows, series: int, given: Given, *, now_ms: int) -> None:
+        """Take a reference that was counted elsewhere, for a series that has just begun."""
+        col, layout, rows = table.col, self.layout, np.array([series])
+        self.set_bins(table, rows, given.bins)
+        col["begun"][series] = col["events"][series] - self.sampled  # no event is left to make bins of
+        col["pooled"][series], col["pool"][series], col["pool_levels"][series] = given.pooled, given.pool, given.levels
+        col["sums"][series] = given.sums
+        absent = np.r_[given.is_absent[layout.numeric], np.zeros(layout.projections, dtype=np.bool_)]
+        col["lag"][series] = np.r_[absent, given.is_absent[layout.categorical], given.is_absent]  # 1: worth nothing
+        col["reference_at"][series] = now_ms
+        col["reference_version"][series] += 1
 
     def set_bins(self, table: Rows, rows: Places, found: Bins) -> None:
         """Give series their bins."""
@@ -267,7 +302,7 @@ class Data:
             lag[:] = self._lags(coded, ranks)
             if is_counting.all():
                 log_e[:] = 0
-                return Judged(log_e, lag)
+                return Judged(log_e, np.zeros((blocks, 1), dtype=np.float32), lag)
         rho = np.where(is_counting[:, None], np.float32(0), table.col["lag"][rows])
         temper = ((1 - rho) / (1 + rho))[group]
         levels, streams = len(layout.categorical), layout.streams
@@ -295,7 +330,20 @@ class Data:
             )
             log_e[of_bet <= 0] = rank.MUTED
         log_e[is_counting[group]] = 0
-        return Judged(log_e, lag)
+        return Judged(log_e, self._starts(is_counting[group], coded), lag)
+
+    def _starts(self, is_counting: NDArray[np.bool_], coded: Coded) -> Single:
+        """Return the start weights of blocks: a stream of which nothing is there has no event that may be the first."""
+        layout = self.layout
+        start = np.where(is_counting, 0, self.b).astype(np.float32)[:, None]
+        is_empty, no_level = coded.hist[BINS] == self.b, coded.hist_levels[LEVELS] == self.b
+        if not (is_empty.any() or no_level.any()):
+            return start
+        found = np.repeat(start, layout.bets, axis=1)
+        found[:, : layout.at_missing].reshape(len(found), SHIFTS, -1)[:] *= ~is_empty[:, None]
+        if len(layout.categorical):
+            found[:, layout.at_levels :].reshape(len(found), len(LEVEL) * LEVELS, -1)[:] *= ~no_level[:, None]
+        return found
 
     def _lags(self, coded: Coded, ranks: Ranks) -> Single:
         """Return what neighbours inside each block have in common, (blocks, lags)."""
@@ -313,12 +361,12 @@ class Data:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col = table.col
         evidence, score = col["evidence"][rows], col["score"][rows]
+        leader = self._leaders(score)
         dated = judged.log_e[:, self.layout.dated]
         e = np.exp(judged.log_e, out=judged.log_e)
-        start = np.where(is_counting, 0, self.b).astype(np.float32)[:, None]
         for one in found.rounds:
             going = one.stop - one.start
-            advance(evidence[:going], e[one], start=start[:going], cap=self._cap)
+            advance(evidence[:going], e[one], start=judged.start[one], cap=self._cap)
             e[one] = evidence[:going]
             now = score[:going]
             now += dated[one]
@@ -331,26 +379,26 @@ class Data:
         clear = last_clear(found, dated <= 0, stop)
         before = np.where(clear >= 0, -1 - clear, col["age"][rows])
         col["age"][rows] = np.minimum(before + stop[:, None], OLDEST)
-        self._remember(table, rows, found, stop, dated > 0, coded)
+        is_new = changed(found, leader, self._leaders(dated))
+        self._remember(table, rows, found, stop, is_new, coded)
         return stop, alarmed
 
     def total(self, evidence: Single) -> Single:
         """Return what is compared with the alarm line, (n, bets) to (n,)."""
         weighed = evidence * self.layout.weights
         if self.config.combine == "strict":
-            return self.layout.by_stream(weighed).max(axis=1)
-        total: Single = weighed.sum(axis=1)
+            return self.layout.by_stream(weighed).max(axis=1).astype(np.float32)
+        total: Single = np.sum(weighed, axis=1)
         return total
 
     def _remember(
-        self, table: Rows, rows: Places, found: Cut, stop: Places, is_up: NDArray[np.bool_], coded: Coded
+        self, table: Rows, rows: Places, found: Cut, stop: Places, is_new: NDArray[np.bool_], coded: Coded
     ) -> None:
-        """Add blocks to what came since a change; a column of which no change is suspected begins anew."""
+        """Add blocks to what came since a suspected change, or begin anew with the block that brings the suspicion."""
         col, layout = table.col, self.layout
-        is_on = self._suspected(is_up)
-        clear = last_clear(found, ~is_on, stop)
+        clear = last_clear(found, is_new, stop)
         count = np.where(clear >= 0, 0, col["recent_blocks"][rows].astype(np.int64))
-        since = np.where(clear >= 0, clear + 1, 0)
+        since = np.maximum(clear, 0)
         upto = np.minimum(stop[:, None], since + RECENT_EVENTS // self.b - count)  # what a histogram can count
         turn = found.turn[:, None]
         is_taken = (turn >= since[found.owner]) & (turn < upto[found.owner])
@@ -379,15 +427,23 @@ class Data:
         halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
         return np.ascontiguousarray(halved.transpose(1, 0, 2))
 
-    def _suspected(self, is_up: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Say which columns have a running maximum above nothing, (n, dated) to (n, columns)."""
-        layout, n = self.layout, len(is_up)
+    def _leaders(self, score: Single) -> NDArray[np.int64]:
+        """Return which score of each column is the largest, -1 where none is above nothing; (n, dated) to (n, columns).
+
+        What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
+        does so as soon as it is above what chance gives the others, and keeps it for as long as the change lasts.
+        """
+        layout, n = self.layout, len(score)
         numeric, levels = len(layout.numeric), len(layout.categorical)
         shifts, missing = len(DATED_SHIFTS) * layout.streams, len(DATED_MISSING) * layout.columns
-        found = is_up[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns).any(axis=1)
-        found[:, layout.numeric] |= is_up[:, :shifts].reshape(n, -1, layout.streams)[:, :, :numeric].any(axis=1)
-        if levels:
-            found[:, layout.categorical] |= is_up[:, shifts + missing :].reshape(n, -1, levels).any(axis=1)
+        of_missing = score[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns)
+        found = np.empty((n, layout.columns), dtype=np.int64)
+        by_shift = score[:, :shifts].reshape(n, -1, layout.streams)[:, :, :numeric]
+        by_level = score[:, shifts + missing :].reshape(n, len(DATED_LEVEL) * LEVELS, levels)
+        for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
+            if len(columns):
+                whole = np.concatenate([scores, of_missing[:, :, columns]], axis=1)
+                found[:, columns] = np.where(np.max(whole, axis=1) > 0, np.argmax(whole, axis=1), -1)
         return found
 
     def _complete(self, table: Rows, done: Places, now_ms: Places) -> None:

@@ -41,7 +41,7 @@ DISPERSION = np.array([0.4, 1.1, -0.4, -1.1])
 LOCATION_SHARES = np.array([0.2, 0.5, 0.3, 0.2, 0.5, 0.3]) / 2
 DISPERSION_SHARES = np.array([0.6 * 0.55, 0.6 * 0.45, 0.4 * 0.55, 0.4 * 0.45])
 # Shifts of a share in standard deviations of one event
-MISSING = np.array([0.3, 1.5, -0.3])
+MISSING = np.array([0.3, -0.3])
 LEVEL = np.array([0.2, 0.6, 2.0, -0.1, -0.3])
 SHIFTS = len(LOCATION) + len(DISPERSION)
 LOCATION_CUMULANT = location_cumulant(LOCATION)
@@ -52,7 +52,7 @@ LOCATION_WEIGHT, DISPERSION_WEIGHT, MISSING_WEIGHT = 0.55, 0.4, 0.05
 PROJECTION_WEIGHT = 0.2
 # The bets whose running maximum dates a change: the middle one each way
 DATED_SHIFTS = (1, 4, 6, 8)
-DATED_MISSING = (0, 2)
+DATED_MISSING = (0, 1)
 DATED_LEVEL = (1, 4)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.drift.run import cut, fill, first_over, last_clear, widest
+from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, widest
 from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
 from adaptive_stream.stats.rows import Column
 
@@ -67,6 +67,7 @@ class Performance:
             yield Column(name, "<f8")
         for name in ("loss_total", "loss_total_before"):  # of all labels, and of those before a suspected change
             yield Column(name, "<f8")
+        yield Column("loss_calm", "<i8")  # label after which no change was suspected
         yield Column("loss_pending", "<f4", (BLOCK,))
         yield Column("loss_lag", "<f4")
         yield Column("loss_evidence", "<f4", (len(SHIFTS),))
@@ -81,7 +82,7 @@ class Performance:
         for column in self.columns():
             if column.name != "labels":
                 col[column.name][series] = column.fill
-        for name in ("labels_begun", "loss_clear"):
+        for name in ("labels_begun", "loss_clear", "loss_calm"):
             col[name][series] = col["labels"][series]
 
     def is_watching(self, table: Rows, series: Places) -> NDArray[np.bool_]:
@@ -90,6 +91,29 @@ class Performance:
             return np.ones(len(series), dtype=np.bool_)
         found: NDArray[np.bool_] = table.col["losses"][series] >= self.wanted
         return found
+
+    def total(self, evidence: Single) -> Single:
+        """Return what is compared with the alarm line, (n, bets) to (n,)."""
+        total: Single = (evidence * WEIGHTS).sum(axis=1)
+        return total
+
+    def is_worse(self, evidence: Single) -> bool:
+        """Say whether the strongest bet of one series is that the loss rose."""
+        return bool(SHIFTS[int(np.argmax(evidence * WEIGHTS))] > 0)
+
+    def waiting(self, table: Rows, series: int) -> int:
+        """Return how many labels of a series are not judged yet: their block is not full."""
+        col = table.col
+        return int(col["labels"][series] - col["labels_begun"][series]) % BLOCK
+
+    def losses(self, table: Rows, series: int) -> tuple[float | None, float | None]:
+        """Return the mean loss before a suspected change (or what was promised) and since; None where there is none."""
+        col = table.col
+        begun, calm, end = (int(col[name][series]) for name in ("labels_begun", "loss_calm", "labels"))
+        end -= self.waiting(table, series)
+        total, old = float(col["loss_total"][series]), float(col["loss_total_before"][series])
+        before = self.stated if self.stated is not None else (old / (calm - begun) if calm > begun else None)
+        return before, (total - old) / (end - calm) if end > calm else None
 
     def step(self, table: Rows, run: Run, losses: Single, now_ms: Places) -> list[tuple[int, int]]:
         """Take labels of a run, of each series until its reference is complete or it alarms.
@@ -155,7 +179,7 @@ class Performance:
         log_e = self._bets(sums, before, pooled, col["loss_lag"][rows][owner])
         is_idle = is_counting & (self.stated is None)
         log_e[is_idle[owner]] = 0
-        stop, alarmed = self._rounds(table, rows, begun, found, log_e, is_idle, after[:, 3])
+        stop, alarmed = self._rounds(table, rows, begun, found, log_e, is_idle, after[:, 3], sums)
         for name, values_ in zip(names, after[found.at(stop - 1)].T, strict=True):
             col[name][rows] = values_
         col["losses"][rows] += np.where(is_counting | (not self.is_frozen), stop, 0) * BLOCK
@@ -164,10 +188,10 @@ class Performance:
     def _bets(self, sums: Array, before: Array, pooled: Array, lag: Single) -> Single:
         """Return log evidence, (blocks, SHIFTS)."""
         tolerance = self.config.loss_tolerance
-        parts = []
+        parts: list[NDArray[np.floating]] = []
         for shift in SHIFTS.tolist():
             if self.stated is None:
-                share, n = (before + 1) / (pooled + 2), pooled + 2
+                share, n = (before + 2 * (shift > 0)) / (pooled + 2), pooled + 2
                 if self.is_frozen:
                     share = share + np.sign(shift) * CLEAR * np.sqrt(share * (1 - share) / n)
             elif shift > 0:
@@ -189,10 +213,12 @@ class Performance:
         log_e: Single,
         is_idle: NDArray[np.bool_],
         totals: Array,
+        sums: Array,
     ) -> tuple[Places, Places]:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col, dated = table.col, log_e[:, list(DATED)]
         evidence, score = col["loss_evidence"][rows], col["loss_score"][rows]
+        leader = _leader(score)
         e, start = np.exp(log_e), np.where(is_idle, 0, BLOCK).astype(np.float32)[:, None]
         for one in found.rounds:
             going = one.stop - one.start
@@ -202,7 +228,7 @@ class Performance:
             now += dated[one]
             np.clip(now, 0, LARGEST_SCORE, out=now)
             dated[one] = now
-        is_over = (e * WEIGHTS).sum(axis=1) >= self.line
+        is_over = self.total(e) >= self.line
         is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
         last = found.at(stop - 1)
@@ -212,9 +238,12 @@ class Performance:
         held = col["loss_clear"][rows]
         held[moved] = (begun[:, None] + (clear + 1) * BLOCK)[moved]
         col["loss_clear"][rows] = held
-        calm = last_clear(found, (dated <= 0).all(axis=1, keepdims=True), stop)[:, 0]
+        # the window since a change is that since its score took the lead, as for the data
+        calm = last_clear(found, changed(found, leader, _leader(dated)), stop)[:, 0]
         is_calm = np.flatnonzero(calm >= 0)
-        col["loss_total_before"][rows[is_calm]] = totals[found.starts[calm[is_calm]] + is_calm]
+        block = found.starts[calm[is_calm]] + is_calm
+        col["loss_total_before"][rows[is_calm]] = totals[block] - sums[block]
+        col["loss_calm"][rows[is_calm]] = begun[is_calm] + calm[is_calm] * BLOCK
         return stop, alarmed
 
     def _complete(self, table: Rows, rows: Places, now_ms: Places) -> None:
@@ -228,3 +257,8 @@ class Performance:
             rho = (col["loss_product"][rows] / pairs - mean**2) / variance
         col["loss_lag"][rows] = np.where(rho > CLEAR / np.sqrt(pairs), np.minimum(rho, MOST_LAG), 0)
         col["losses_at"][rows] = now_ms
+
+
+def _leader(score: Single) -> Places:
+    """Return which score is the largest, -1 where none is above nothing; (n, scores) to (n, 1)."""
+    return np.where(np.max(score, axis=1) > 0, np.argmax(score, axis=1), -1)[:, None]

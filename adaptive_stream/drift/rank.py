@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 MUTED = np.float32(-50.0)  # log evidence of a stream that nothing is known of: it counts for nothing
 EXTREME = np.float32(100.0)  # scales at which a value counts in the moments: one outlier must not undo them
+LEAST_SHARE = np.float32(1e-6)  # that is bet against, and its complement: single precision holds no less
 BIASES = 3.5  # standard errors of a frozen pool that pass for no change
 
 
@@ -129,7 +130,7 @@ class Pool(NamedTuple):
 class Ranks(NamedTuple):
     """Ranks of blocks, and what they add up to."""
 
-    count: Single  # (blocks, streams) not missing
+    values: Single  # (blocks, streams) not missing
     pool: Single  # (blocks, streams) in the pool, not missing
     location: Single  # sum of z
     dispersion: Single  # sum of the dispersion score
@@ -186,7 +187,7 @@ def shift_bets(found: Single, ranks: Ranks, temper: Single, *, b: int, tolerance
         is_frozen: the pool never learns, so that its own error must pass for no change.
     """
     grid = found.reshape(len(found), SHIFTS, -1)
-    cost = ranks.count * temper
+    cost = ranks.values * temper
     slack = cost * np.float32(tolerance)
     if is_frozen:
         slack += cost * np.float32(BIASES) / np.sqrt(3 * ranks.pool + 3)
@@ -203,7 +204,7 @@ def shift_bets(found: Single, ranks: Ranks, temper: Single, *, b: int, tolerance
                 at -= slack * np.float32(abs(s))
 
 
-def share_bets(hits: Array, count: Array, held: Array, pooled: Array, shifts: Array, *, is_frozen: bool) -> Array:
+def share_bets(hits: Single, count: Single, held: Single, pooled: Single, shifts: Array, *, is_frozen: bool) -> Single:
     """Return the log evidence on shares, (blocks, shifts, ...).
 
     Args:
@@ -214,18 +215,19 @@ def share_bets(hits: Array, count: Array, held: Array, pooled: Array, shifts: Ar
         shifts: of the bets.
         is_frozen: the pool never learns.
     """
-    share = (held + 1) / (pooled + 2)  # Laplace: what was never seen may still happen
     parts = []
     for shift in shifts.tolist():
-        base = share
+        # what was never seen may still happen, and that it does not happen is no news: two events for the one, none
+        # for the other
+        base = np.clip((held + 2 * (shift > 0)) / (pooled + 2), LEAST_SHARE, 1 - LEAST_SHARE)
         if is_frozen:
-            error = np.sign(shift) * BIASES * np.sqrt(share * (1 - share) / (pooled + 2))
-            base = np.clip(share + error, share / 4, 1 - (1 - share) / 4)
+            error = np.sign(shift) * BIASES * np.sqrt(base * (1 - base) / (pooled + 2))
+            base = np.clip(base + error, base / 4, 1 - (1 - base) / 4)
         parts.append(log_share_evidence(hits, count, base, share_bet(base, shift), pooled + 2))
-    return np.stack(parts, axis=1)
+    return np.stack(parts, axis=1).astype(np.float32)
 
 
-def column_bets(layout: Layout, coded: Coded, pool: Pool, *, is_frozen: bool) -> tuple[Array, Array]:
+def column_bets(layout: Layout, coded: Coded, pool: Pool, *, is_frozen: bool) -> tuple[Single, Single]:
     """Return the log evidence on missing shares, (blocks, MISSING, columns), and on levels.
 
     Levels have the shape (blocks, LEVEL, LEVELS, categorical).
@@ -236,7 +238,7 @@ def column_bets(layout: Layout, coded: Coded, pool: Pool, *, is_frozen: bool) ->
     hits[:, layout.numeric], held[:, layout.numeric] = coded.hist[BINS, :, :numeric], pool.bins[BINS, :, :numeric]
     hits[:, layout.categorical], held[:, layout.categorical] = coded.hist_levels[LEVELS], pool.levels[LEVELS]
     pooled = pool.pooled[:, None].astype(np.float32)
-    missing = share_bets(hits, np.float32(b), held, pooled, MISSING, is_frozen=is_frozen)
+    missing = share_bets(hits, np.full((1, 1), b, dtype=np.float32), held, pooled, MISSING, is_frozen=is_frozen)
     at_levels = coded.hist_levels[:LEVELS].astype(np.float32).transpose(1, 0, 2)
     in_pool = pool.levels[:LEVELS].astype(np.float32).transpose(1, 0, 2)
     levels = share_bets(

@@ -6,6 +6,7 @@ that where a run begins or ends changes nothing.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -39,11 +40,17 @@ class Run:
         self.end = np.r_[self.at[1:], len(series)] if len(series) else self.at
         self.series = ordered[self.at]
 
+    @property
+    def is_left(self) -> bool:
+        """Whether any event is left."""
+        return bool((self.at < self.end).any())
+
     def take(self, groups: Places, counts: Places) -> Places:
         """Return the places of the next events of some of the series, and pass them."""
         start = self.at[groups]
         self.at[groups] += counts
-        return self.order[np.repeat(start - ahead(counts), counts) + np.arange(counts.sum())]
+        taken: Places = self.order[np.repeat(start - ahead(counts), counts) + np.arange(counts.sum())]
+        return taken
 
 
 def ahead(counts: Places) -> Places:
@@ -68,8 +75,7 @@ class Cut(NamedTuple):
     @property
     def rounds(self) -> list[slice]:
         """The blocks of each round."""
-        ends = self.starts.tolist()
-        return [slice(start, stop) for start, stop in zip(ends, ends[1:], strict=False)]
+        return [slice(start, stop) for start, stop in pairwise(self.starts.tolist())]
 
     def at(self, turns: Places) -> Places:
         """Return the block that each of the first groups has in a round."""
@@ -151,3 +157,20 @@ def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
         going = one.stop - one.start
         np.copyto(last[:going], turn, where=is_clear[one] & (turn < stop[:going])[:, None])
     return last
+
+
+def changed(found: Cut, before: Places, leaders: Places) -> NDArray[np.bool_]:
+    """Say where a block has another leader than the block before it, or none.
+
+    Args:
+        found: the blocks.
+        before: leaders of each closed group, (groups, columns).
+        leaders: of each block, (blocks, columns); -1 for none.
+    """
+    is_new = leaders < 0
+    earlier = before
+    for one in found.rounds:
+        now = leaders[one]
+        is_new[one] |= now != earlier[: len(now)]
+        earlier = now
+    return is_new

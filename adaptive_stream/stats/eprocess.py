@@ -55,7 +55,8 @@ def share_bet(share: Shares, shift: float) -> Shares:
         shift: of either sign, in units of sqrt(share (1 - share)).
     """
     found: Shares = share + shift * np.sqrt(share * (1 - share))
-    return np.maximum(np.minimum(found, 1 - LEAST * (1 - share)), LEAST * share)
+    kept: Shares = np.maximum(np.minimum(found, 1 - LEAST * (1 - share)), LEAST * share)
+    return kept
 
 
 def log_share_evidence(hits: Shares, count: Shares | np.floating, share: Shares, bet: Shares, pooled: Shares) -> Shares:
