@@ -1,0 +1,1 @@
+"""What changed: references, evidence and verdicts on inputs, outputs and losses."""

@@ -1,0 +1,318 @@
+"""The drift of one fleet: inputs, outputs and losses of every series, inside one stated budget of false alarms.
+
+Owns the table and what an alarm begins. Never sees a record, a file or a clock: it is given arrays, in record order.
+Called by the fleet.
+
+Two budgets that add up: a series has at most one false alarm of its data in ``budget_events`` predictions, and at most
+one of its performance in ``budget_events`` labels.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptive_stream.drift import chance
+from adaptive_stream.drift.data import NEVER, POOL, Data
+from adaptive_stream.drift.layout import Layout
+from adaptive_stream.drift.performance import Performance
+from adaptive_stream.drift.given import Rejected, counted
+from adaptive_stream.drift.run import Run
+from adaptive_stream.drift.verdict import Kind, data_verdict, log10, performance_verdict
+from adaptive_stream.stats.rows import Column, Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptive_stream.config.drift import DriftConfig
+    from adaptive_stream.config.family import Feature
+    from adaptive_stream.drift.verdict import Verdict
+
+    Array = NDArray[np.float64]
+    Places = NDArray[np.int64]
+
+KINDS = tuple(Kind)
+
+
+class Phase(IntEnum):
+    """The life of a reference."""
+
+    GATHERING = 0
+    WATCHING = 1
+    ALARMED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Evidence that has reached the budget, with the place of the event in its run that did it."""
+
+    place: int
+    series: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far the watching of one series is, in predictions or in labels."""
+
+    phase: Phase
+    gathered: int
+    wanted: int
+    log10_evidence: float
+    log10_line: float
+
+    def __str__(self) -> str:
+        if self.phase is Phase.GATHERING:
+            return f"gathering {self.gathered:,} of {self.wanted:,}"
+        return self.phase.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One alarm of a series' history."""
+
+    kind: Kind
+    at: int
+    at_ms: int
+    stream: str
+    effect: float  # Cliff's delta or log variance ratio, whichever is larger; the change of a share or a mean loss
+
+
+class Drift:
+    """The watching of one fleet.
+
+    Args:
+        config: of the family's drift.
+        features: of the family's models.
+        stated_loss: the mean loss that is promised, None where it is learned.
+        classes: of the output, 0 where it is a number or a probability.
+
+    Attributes:
+        table: a row a series; its keys are (model, variant, channel).
+        dropped: what could not be used.
+    """
+
+    def __init__(
+        self, config: DriftConfig, *, features: Sequence[Feature], stated_loss: float | None = None, classes: int = 0
+    ) -> None:
+        self.config = config
+        self.layout = Layout(config, features=features, classes=classes)
+        self.data = Data(config, self.layout)
+        self.performance = Performance(config, stated=stated_loss)
+        self.dropped = {"drift_width": 0, "drift_loss_not_finite": 0, "drift_reset": 0}
+        columns = [
+            Column("layout", "<u4"),  # first: what is read back must have been written with the same streams and bets
+            Column("seed", "<u8"),
+            *self.data.columns(),
+            *self.performance.columns(),
+            Column("history_count", "<i4"),
+            Column("history_kind", "|u1", (config.history,)),
+            Column("history_stream", "<i2", (config.history,)),
+            Column("history_at", "<i8", (config.history,), NEVER),
+            Column("history_ms", "<i8", (config.history,), NEVER),
+            Column("history_effect", "<f4", (config.history,)),
+        ]
+        self.table = Rows(columns)
+        shapes = [(column.name, column.shape) for column in columns]
+        self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels)).encode())
+
+    def add(self, key: tuple[str, str, str]) -> int:
+        """Begin a series and return its row."""
+        series = self.table.add(key)
+        self._new(series)
+        return series
+
+    def _new(self, series: int) -> None:
+        self.table.col["layout"][series] = self._print
+        self.table.col["seed"][series] = chance.seed(self.table.keys[series])
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def observe(
+        self, series: Places, features: Array, outputs: Array, confidences: Array, *, now_ms: Places
+    ) -> list[Alarm]:
+        """Watch predictions, in record order.
+
+        Args:
+            series: of each.
+            features: (n, features), the number of its level where one is categorical; NaN where missing.
+            outputs: NaN where the model failed; the class where there are classes.
+            confidences: NaN where none was given.
+            now_ms: stream time when each came.
+
+        Returns:
+            Alarms, in record order. Events of another width than the family's are counted as dropped.
+        """
+        if not self.config.enabled or not len(series):
+            return []
+        if features.shape != (len(series), self.layout.features):
+            self.dropped["drift_width"] += len(series)
+            return []
+        values = np.empty((len(series), self.layout.columns), dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond single precision a value is as extreme as infinity
+            values[:, :-2], values[:, -2], values[:, -1] = features, outputs, confidences
+        run, alarms = Run(series), list[Alarm]()
+        while run.is_left:
+            for place, one in self.data.step(self.table, run, values, now_ms):
+                alarms.append(Alarm(place, one, data_verdict(self.data, self.table, one)))
+                self._note(alarms[-1], int(now_ms[place]))
+        self.table.touch(run.series)
+        return sorted(alarms, key=lambda alarm: alarm.place)
+
+    def losses(self, series: Places, losses: Array, *, now_ms: Places) -> list[Alarm]:
+        """Watch the losses of labelled examples, in [0, 1], in the order of the labels; returns alarms in it.
+
+        A loss that is no number counts as dropped; one outside the range as its nearer end.
+        """
+        if not self.config.enabled or not len(series):
+            return []
+        values = np.clip(losses, 0.0, 1.0).astype(np.float32)
+        places = np.flatnonzero(~np.isnan(values))
+        self.dropped["drift_loss_not_finite"] += len(values) - len(places)
+        if not len(places):
+            return []
+        run, alarms = Run(series[places]), list[Alarm]()
+        times = now_ms[places]
+        while run.is_left:
+            for place, one in self.performance.step(self.table, run, values[places], times):
+                verdict = performance_verdict(self.performance, self.table, one)
+                alarms.append(Alarm(int(places[place]), one, verdict))
+                self._note(alarms[-1], int(times[place]))
+        self.table.touch(run.series)
+        return sorted(alarms, key=lambda alarm: alarm.place)
+
+    def _note(self, alarm: Alarm, now_ms: int) -> None:
+        """Remember an alarm, and begin anew where the configuration says so."""
+        col, series, verdict = self.table.col, alarm.series, alarm.verdict
+        leading = verdict.findings[0]
+        slot = int(col["history_count"][series]) % self.config.history
+        stream = self.layout.names.index(leading.stream) if verdict.kind is not Kind.PERFORMANCE else NEVER
+        values = KINDS.index(verdict.kind), stream, verdict.at, now_ms, _size(verdict)
+        for name, value in zip(("kind", "stream", "at", "ms", "effect"), values, strict=True):
+            col[f"history_{name}"][series, slot] = value
+        col["history_count"][series] += 1
+        if self.config.after_alarm == "rereference":
+            (self.performance if verdict.kind is Kind.PERFORMANCE else self.data).begin(self.table, series)
+
+    # -- what is known -----------------------------------------------------------------------------------------------
+
+    def evidence(self, series: Places) -> tuple[Array, Array, float]:
+        """Return log10 of the evidence on data and on performance, and of the line at which either is an alarm."""
+        col = self.table.col
+        data = self.data.total(col["evidence"][series])
+        performance = self.performance.total(col["loss_evidence"][series])
+        logs = [np.log10(np.maximum(one, 1e-12)).astype(np.float64) for one in (data, performance)]
+        return logs[0], logs[1], log10(self.config.budget_events)
+
+    def data_state(self, series: int) -> State:
+        """Return how far the watching of a series' inputs and outputs is."""
+        col = self.table.col
+        gathered = int(min(col["events"][series] - col["begun"][series], self.config.reference_predictions))
+        is_ready = bool(self.data.is_watching(self.table, np.array([series]))[0])
+        phase = _phase(is_ready=is_ready, is_alarmed=bool(col["data_alarm_at"][series] >= 0))
+        logs, _, line = self.evidence(np.array([series]))
+        return State(phase, gathered, self.config.reference_predictions, float(logs[0]), line)
+
+    def performance_state(self, series: int) -> State:
+        """Return how far the watching of a series' losses is."""
+        col = self.table.col
+        wanted = self.performance.wanted
+        gathered = int(min(col["labels"][series] - col["labels_begun"][series], wanted))
+        is_ready = bool(self.performance.is_watching(self.table, np.array([series]))[0])
+        phase = _phase(is_ready=is_ready, is_alarmed=bool(col["performance_alarm_at"][series] >= 0))
+        _, logs, line = self.evidence(np.array([series]))
+        return State(phase, gathered, wanted, float(logs[0]), line)
+
+    def data_verdict(self, series: int) -> Verdict:
+        """Return what is known of a series' inputs and outputs, alarm or not."""
+        return data_verdict(self.data, self.table, series)
+
+    def performance_verdict(self, series: int) -> Verdict:
+        """Return what is known of a series' losses, alarm or not."""
+        return performance_verdict(self.performance, self.table, series)
+
+    def history(self, series: int) -> list[Past]:
+        """Return the newest alarms of a series, the oldest of them first."""
+        col, kept = self.table.col, self.config.history
+        count = int(col["history_count"][series])
+        found = []
+        for number in range(max(0, count - kept), count):
+            kind, stream, at, at_ms, effect = (
+                col[f"history_{name}"][series, number % kept] for name in ("kind", "stream", "at", "ms", "effect")
+            )
+            name = self.layout.names[stream] if stream >= 0 else "loss"
+            found.append(Past(KINDS[kind], int(at), int(at_ms), name, float(effect)))
+        return found
+
+    # -- orders ------------------------------------------------------------------------------------------------------
+
+    def rereference(self, series: int) -> None:
+        """Gather the references of a series anew, from its next event: by an order, or after a promotion."""
+        self.data.begin(self.table, series)
+        self.performance.begin(self.table, series)
+        self.table.touch([series])
+
+    def set_reference(
+        self, series: int, features: Array, *, outputs: Array | None, confidences: Array | None, now_ms: int
+    ) -> Rejected | None:
+        """Give a series a reference of rows that were read from a file; what they lack is not watched.
+
+        Args:
+            series: whose.
+            features: (n, features), coded as those of predictions.
+            outputs: of the same rows, if there are any.
+            confidences: of the same rows, if there are any.
+            now_ms: stream time.
+
+        Returns:
+            Why nothing was changed, or None.
+        """
+        found = counted(self.layout, features, outputs, confidences, least=self.data.wanted, most=POOL)
+        if isinstance(found, Rejected):
+            return found
+        self.data.begin(self.table, series)
+        self.data.adopt(self.table, series, found, now_ms=now_ms)
+        self.table.touch([series])
+        return None
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def adapt(self) -> Callable[[str, NDArray[Any]], NDArray[Any] | None]:
+        """Return what brings a page of an earlier configuration into the present one.
+
+        Streams that are others than then cannot be compared: their series gather anew, and are counted.
+        """
+        is_same = np.zeros(0, dtype=np.bool_)
+
+        def adapt(name: str, values: NDArray[Any]) -> NDArray[Any] | None:
+            nonlocal is_same
+            if name == "layout":
+                is_same = values == self._print
+                self.dropped["drift_reset"] += int((~is_same).sum())
+                return np.full_like(values, self._print)
+            if name == "seed" or is_same.all():
+                return values
+            return None
+
+        return adapt
+
+
+def _phase(*, is_ready: bool, is_alarmed: bool) -> Phase:
+    if is_alarmed:
+        return Phase.ALARMED
+    return Phase.WATCHING if is_ready else Phase.GATHERING
+
+
+def _size(verdict: Verdict) -> float:
+    """Return the size of the leading effect as one number."""
+    effect = verdict.findings[0].effect
+    if effect.before is not None and effect.since is not None:
+        return effect.since - effect.before
+    ratio = np.log(effect.variance_ratio) if effect.variance_ratio else 0.0
+    return float(max(effect.cliff_delta or 0.0, ratio, key=abs))

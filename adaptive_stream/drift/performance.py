@@ -1,0 +1,264 @@
+"""Evidence that a model's mean loss changed, for all series of a fleet at once.
+
+Owns the columns of the losses and what a label does to them. Never draws a conclusion beyond "the evidence has reached
+the budget". Called by the drift of a fleet with whole arrays, in the order of the labels.
+
+Against a stated loss the bets are fair for any losses in [0, 1] of at most that mean. Without one the loss is compared
+with that of all labels so far, whose own error each bet pays for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, widest
+from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
+from adaptive_stream.stats.rows import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from adaptive_stream.config.drift import DriftConfig
+    from adaptive_stream.drift.run import Cut, Run
+    from adaptive_stream.stats.rows import Rows
+
+    Array = NDArray[np.float64]
+    Single = NDArray[np.float32]
+    Places = NDArray[np.int64]
+
+NEVER = -1
+BLOCK = 16  # labels that are judged at once
+# Shifts of the mean loss in standard deviations of a 0/1 loss, and what each weighs. That it got better is news, but
+# nobody waits for it.
+SHIFTS = np.array([0.07, 0.16, 0.33, 0.7, -0.1, -0.3])
+WEIGHTS = np.array([0.25, 0.25, 0.25, 0.15, 0.05, 0.05], dtype=np.float32)
+DATED = (1, 4)
+HEADROOM = 1e4  # what the evidence may be above the alarm line
+CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed, or an error of a frozen pool
+MOST_LAG = 0.98
+LARGEST_SCORE = np.float32(1e6)
+EDGE = 1e-6  # a mean loss of 0 or 1 leaves nothing to bet
+
+
+class Performance:
+    """The losses of one fleet's series.
+
+    Args:
+        config: of the family's drift.
+        stated: the mean loss that is promised, None where it is learned.
+    """
+
+    def __init__(self, config: DriftConfig, *, stated: float | None) -> None:
+        self.config, self.stated = config, stated
+        self.wanted = -(-config.reference_labels // BLOCK) * BLOCK
+        self.is_frozen = config.reference == "frozen"
+        self.line = config.budget_events
+        self._cap = float(HEADROOM * self.line / WEIGHTS.min())
+
+    def columns(self) -> Iterator[Column]:
+        """Yield the columns that the table must have."""
+        for name in ("labels", "labels_begun", "losses"):
+            yield Column(name, "<i8")
+        for name in ("loss_sum", "loss_square", "loss_product"):  # of the pool
+            yield Column(name, "<f8")
+        for name in ("loss_total", "loss_total_before"):  # of all labels, and of those before a suspected change
+            yield Column(name, "<f8")
+        yield Column("loss_calm", "<i8")  # label after which no change was suspected
+        yield Column("loss_pending", "<f4", (BLOCK,))
+        yield Column("loss_lag", "<f4")
+        yield Column("loss_evidence", "<f4", (len(SHIFTS),))
+        yield Column("loss_score", "<f4", (len(DATED),))
+        yield Column("loss_clear", "<i8", (len(DATED),))  # label after which each score was last nothing
+        for name in ("performance_alarm_at", "performance_alarm_ms", "losses_at"):
+            yield Column(name, "<i8", (), NEVER)
+
+    def begin(self, table: Rows, series: int) -> None:
+        """Forget the losses of a series and all evidence; its labels go on being numbered."""
+        col = table.col
+        for column in self.columns():
+            if column.name != "labels":
+                col[column.name][series] = column.fill
+        for name in ("labels_begun", "loss_clear", "loss_calm"):
+            col[name][series] = col["labels"][series]
+
+    def is_watching(self, table: Rows, series: Places) -> NDArray[np.bool_]:
+        """Say which series' losses are judged."""
+        if self.stated is not None:
+            return np.ones(len(series), dtype=np.bool_)
+        found: NDArray[np.bool_] = table.col["losses"][series] >= self.wanted
+        return found
+
+    def total(self, evidence: Single) -> Single:
+        """Return what is compared with the alarm line, (n, bets) to (n,)."""
+        total: Single = (evidence * WEIGHTS).sum(axis=1)
+        return total
+
+    def is_worse(self, evidence: Single) -> bool:
+        """Say whether the strongest bet of one series is that the loss rose."""
+        return bool(SHIFTS[int(np.argmax(evidence * WEIGHTS))] > 0)
+
+    def waiting(self, table: Rows, series: int) -> int:
+        """Return how many labels of a series are not judged yet: their block is not full."""
+        col = table.col
+        return int(col["labels"][series] - col["labels_begun"][series]) % BLOCK
+
+    def losses(self, table: Rows, series: int) -> tuple[float | None, float | None]:
+        """Return the mean loss before a suspected change (or what was promised) and since; None where there is none."""
+        col = table.col
+        begun, calm, end = (int(col[name][series]) for name in ("labels_begun", "loss_calm", "labels"))
+        end -= self.waiting(table, series)
+        total, old = float(col["loss_total"][series]), float(col["loss_total_before"][series])
+        before = self.stated if self.stated is not None else (old / (calm - begun) if calm > begun else None)
+        return before, (total - old) / (end - calm) if end > calm else None
+
+    def step(self, table: Rows, run: Run, losses: Single, now_ms: Places) -> list[tuple[int, int]]:
+        """Take labels of a run, of each series until its reference is complete or it alarms.
+
+        Args:
+            table: of the series.
+            run: what is left of it.
+            losses: of its labels, in [0, 1].
+            now_ms: when each came.
+
+        Returns:
+            Series that alarmed, each with the place of the label that did it; the labels after it are left in the run.
+        """
+        col = table.col
+        live = np.flatnonzero(run.at < run.end)
+        rows, counts = run.series[live], (run.end - run.at)[live]
+        filled = (col["labels"] - col["labels_begun"])[rows] % BLOCK
+        due = self.wanted - col["losses"][rows]
+        counts = np.where(due > 0, np.minimum(counts, due - filled), counts)
+        order = widest(filled, counts, BLOCK)
+        live, rows, filled, counts, due = (one[order] for one in (live, rows, filled, counts, due))
+        found = cut(filled, counts, BLOCK)
+        places = run.take(live, counts)
+        values = fill(found, filled, losses[places], col["loss_pending"], rows)
+        begun = col["labels"][rows] - filled
+        col["labels"][rows] += counts
+        if not len(found.owner):
+            return []
+        closed = int(found.starts[1])
+        stop, alarmed = self._advance(table, rows[:closed], begun[:closed], found, values)
+        back = (filled + counts)[alarmed] - stop[alarmed] * BLOCK
+        run.at[live[alarmed]] -= back
+        col["labels"][rows[alarmed]] -= back
+        col["loss_pending"][rows[alarmed]] = 0
+        ends = found.ends(places, BLOCK)[found.at(stop - 1)]
+        is_done = (due[:closed] > 0) & (col["losses"][rows[:closed]] >= self.wanted)
+        if is_done.any():
+            self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
+        mine = rows[alarmed]
+        col["performance_alarm_at"][mine] = col["labels"][mine]
+        col["performance_alarm_ms"][mine] = now_ms[ends[alarmed]]
+        return list(zip(ends[alarmed].tolist(), mine.tolist(), strict=True))
+
+    def _advance(self, table: Rows, rows: Places, begun: Places, found: Cut, values: Single) -> tuple[Places, Places]:
+        """Take full blocks. Returns how many of each group were taken, and which groups alarmed at the last of them."""
+        col, owner = table.col, found.owner
+        exact = values.astype(np.float64)
+        sums = exact.sum(axis=0)
+        parts = np.stack([sums, (exact * exact).sum(axis=0), (exact[1:] * exact[:-1]).sum(axis=0), sums], axis=1)
+        names = "loss_sum", "loss_square", "loss_product", "loss_total"
+        is_counting = col["losses"][rows] < self.wanted
+        parts[:, :3] *= (is_counting | (not self.is_frozen))[owner, None]
+        held = np.stack([col[name][rows] for name in names], axis=1)
+        after = np.empty((len(sums), len(names)))
+        before = np.empty(len(sums))
+        for one in found.rounds:
+            now = held[: one.stop - one.start]
+            before[one] = now[:, 0]
+            now += parts[one]
+            after[one] = now
+        turn = found.turn if not self.is_frozen else np.where(is_counting[owner], found.turn, 0)
+        pooled = (col["losses"][rows][owner] + turn * BLOCK).astype(np.float64)
+        log_e = self._bets(sums, before, pooled, col["loss_lag"][rows][owner])
+        is_idle = is_counting & (self.stated is None)
+        log_e[is_idle[owner]] = 0
+        stop, alarmed = self._rounds(table, rows, begun, found, log_e, is_idle, after[:, 3], sums)
+        for name, values_ in zip(names, after[found.at(stop - 1)].T, strict=True):
+            col[name][rows] = values_
+        col["losses"][rows] += np.where(is_counting | (not self.is_frozen), stop, 0) * BLOCK
+        return stop, alarmed
+
+    def _bets(self, sums: Array, before: Array, pooled: Array, lag: Single) -> Single:
+        """Return log evidence, (blocks, SHIFTS)."""
+        tolerance = self.config.loss_tolerance
+        parts: list[NDArray[np.floating]] = []
+        for shift in SHIFTS.tolist():
+            if self.stated is None:
+                share, n = (before + 2 * (shift > 0)) / (pooled + 2), pooled + 2
+                if self.is_frozen:
+                    share = share + np.sign(shift) * CLEAR * np.sqrt(share * (1 - share) / n)
+            elif shift > 0:
+                share, n = np.full_like(sums, self.stated), np.full_like(sums, np.inf)
+            else:
+                parts.append(np.full_like(sums, -50.0))  # better than promised is no news
+                continue
+            share = np.clip(share + np.sign(shift) * tolerance, EDGE, 1 - EDGE)
+            parts.append(log_share_evidence(sums, np.full_like(sums, BLOCK), share, share_bet(share, shift), n))
+        found: Single = (np.stack(parts, axis=1) * ((1 - lag) / (1 + lag))[:, None]).astype(np.float32)
+        return found
+
+    def _rounds(
+        self,
+        table: Rows,
+        rows: Places,
+        begun: Places,
+        found: Cut,
+        log_e: Single,
+        is_idle: NDArray[np.bool_],
+        totals: Array,
+        sums: Array,
+    ) -> tuple[Places, Places]:
+        """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
+        col, dated = table.col, log_e[:, list(DATED)]
+        evidence, score = col["loss_evidence"][rows], col["loss_score"][rows]
+        leader = _leader(score)
+        e, start = np.exp(log_e), np.where(is_idle, 0, BLOCK).astype(np.float32)[:, None]
+        for one in found.rounds:
+            going = one.stop - one.start
+            advance(evidence[:going], e[one], start=start[:going], cap=self._cap)
+            e[one] = evidence[:going]
+            now = score[:going]
+            now += dated[one]
+            np.clip(now, 0, LARGEST_SCORE, out=now)
+            dated[one] = now
+        is_over = self.total(e) >= self.line
+        is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]
+        stop, alarmed = first_over(found, is_over)
+        last = found.at(stop - 1)
+        col["loss_evidence"][rows], col["loss_score"][rows] = e[last], dated[last]
+        clear = last_clear(found, dated <= 0, stop)
+        moved = clear >= 0
+        held = col["loss_clear"][rows]
+        held[moved] = (begun[:, None] + (clear + 1) * BLOCK)[moved]
+        col["loss_clear"][rows] = held
+        # the window since a change is that since its score took the lead, as for the data
+        calm = last_clear(found, changed(found, leader, _leader(dated)), stop)[:, 0]
+        is_calm = np.flatnonzero(calm >= 0)
+        block = found.starts[calm[is_calm]] + is_calm
+        col["loss_total_before"][rows[is_calm]] = totals[block] - sums[block]
+        col["loss_calm"][rows[is_calm]] = begun[is_calm] + calm[is_calm] * BLOCK
+        return stop, alarmed
+
+    def _complete(self, table: Rows, rows: Places, now_ms: Places) -> None:
+        """Close the references that have all their labels."""
+        col = table.col
+        n = col["losses"][rows].astype(np.float64)
+        mean = col["loss_sum"][rows] / n
+        variance = col["loss_square"][rows] / n - mean**2
+        pairs = n / BLOCK * (BLOCK - 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rho = (col["loss_product"][rows] / pairs - mean**2) / variance
+        col["loss_lag"][rows] = np.where(rho > CLEAR / np.sqrt(pairs), np.minimum(rho, MOST_LAG), 0)
+        col["losses_at"][rows] = now_ms
+
+
+def _leader(score: Single) -> Places:
+    """Return which score is the largest, -1 where none is above nothing; (n, scores) to (n, 1)."""
+    return np.where(np.max(score, axis=1) > 0, np.argmax(score, axis=1), -1)[:, None]

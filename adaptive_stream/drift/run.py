@@ -1,0 +1,176 @@
+"""Events of many series in record order, taken series by series, and cut into blocks.
+
+Owns where each series stands in a run. Never looks at a value. Called by the detectors: cutting is by count alone, so
+that where a run begins or ends changes nothing.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Places = NDArray[np.int64]
+    Single = NDArray[np.float32]
+
+
+class Run:
+    """One run of events.
+
+    Args:
+        series: of each event.
+
+    Attributes:
+        order: places of the events, those of a series together and in their order.
+        series: that occur, each once.
+        at: where the next event of each stands in ``order``.
+        end: where its events end.
+    """
+
+    def __init__(self, series: Places) -> None:
+        # of 16 bits the stable sort is by radix, fifteen times as fast
+        small = series.astype(np.uint16) if len(series) and series.max() < 1 << 16 else series
+        self.order = np.argsort(small, kind="stable")
+        ordered = series[self.order]
+        self.at = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(series) else np.zeros(0, np.int64)
+        self.end = np.r_[self.at[1:], len(series)] if len(series) else self.at
+        self.series = ordered[self.at]
+
+    @property
+    def is_left(self) -> bool:
+        """Whether any event is left."""
+        return bool((self.at < self.end).any())
+
+    def take(self, groups: Places, counts: Places) -> Places:
+        """Return the places of the next events of some of the series, and pass them."""
+        start = self.at[groups]
+        self.at[groups] += counts
+        taken: Places = self.order[np.repeat(start - ahead(counts), counts) + np.arange(counts.sum())]
+        return taken
+
+
+def ahead(counts: Places) -> Places:
+    """Return how many stand before each group: the exclusive running sum."""
+    return np.cumsum(counts) - counts
+
+
+class Cut(NamedTuple):
+    """How events of some groups, those with most full blocks first, fall into blocks.
+
+    Full blocks are numbered round by round: the first of every group, then the second of those that have two.
+    """
+
+    group: Places  # of each event
+    block: Places  # of each event; -1 where it must wait
+    slot: Places  # of each event in its block
+    full: Places  # full blocks of each group
+    starts: Places  # number of the first block of each round, and of the one after the last
+    owner: Places  # group of each block
+    turn: Places  # round of each block
+
+    @property
+    def rounds(self) -> list[slice]:
+        """The blocks of each round."""
+        return [slice(start, stop) for start, stop in pairwise(self.starts.tolist())]
+
+    def at(self, turns: Places) -> Places:
+        """Return the block that each of the first groups has in a round."""
+        found: Places = self.starts[turns] + np.arange(len(turns))
+        return found
+
+    def ends(self, places: Places, b: int) -> Places:
+        """Return the place of the last event of each block."""
+        is_last = (self.slot == b - 1) & (self.block >= 0)
+        found = np.empty(len(self.owner), dtype=np.int64)
+        found[self.block[is_last]] = places[is_last]
+        return found
+
+
+def widest(filled: Places, counts: Places, b: int) -> Places:
+    """Return the order in which ``cut`` wants its groups."""
+    return np.argsort(-((filled + counts) // b), kind="stable")
+
+
+def cut(filled: Places, counts: Places, b: int) -> Cut:
+    """Cut groups of events into blocks.
+
+    Args:
+        filled: events that wait already, of each group.
+        counts: events that come.
+        b: of a block.
+    """
+    full = (filled + counts) // b
+    rounds = int(full[0]) if len(full) else 0
+    going = np.searchsorted(-full, -np.arange(rounds))
+    starts = np.r_[0, np.cumsum(going)]
+    group = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(group)) + np.repeat(filled - ahead(counts), counts)
+    number = place // b
+    is_in = number < full[group]
+    block = np.where(is_in, starts[np.where(is_in, number, 0)] + group, -1)
+    turn = np.repeat(np.arange(rounds), going)
+    owner = np.arange(len(turn)) - starts[turn]
+    return Cut(group, block, place % b, full, starts, owner, turn)
+
+
+def fill(found: Cut, filled: Places, values: Single, waiting: Single, rows: Places) -> Single:
+    """Return the full blocks, (b, blocks, ...), and leave the rest waiting.
+
+    Args:
+        found: from ``cut``.
+        filled: events that wait already, of each group.
+        values: of the events.
+        waiting: of the table, (rows, b, ...); changed.
+        rows: of the groups in it.
+    """
+    b = waiting.shape[1]
+    blocks = np.empty((b, len(found.owner), *values.shape[1:]), dtype=np.float32)
+    is_in = found.block >= 0
+    blocks[found.slot[is_in], found.block[is_in]] = values[is_in]
+    closed = int((found.full > 0).sum())
+    held = np.repeat(np.arange(closed), filled[:closed])
+    slot = np.arange(len(held)) - np.repeat(ahead(filled[:closed]), filled[:closed])
+    blocks[slot, held] = waiting[rows[held], slot]  # the first round's blocks are numbered as their groups
+    waiting[rows[:closed]] = 0  # what is used up leaves no trace: any batching leaves the same bytes
+    waiting[rows[found.group[~is_in]], found.slot[~is_in]] = values[~is_in]
+    return blocks
+
+
+def first_over(found: Cut, is_over: NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Return how many blocks of each closed group count, up to the first that is over, and which groups have one."""
+    stop = found.full[: int(found.starts[1])].copy()
+    if not is_over.any():
+        return stop, np.zeros(0, dtype=np.int64)
+    over = np.flatnonzero(is_over)[::-1]  # of one group the earliest is written last
+    stop[found.owner[over]] = found.turn[over] + 1
+    return stop, np.unique(found.owner[over])
+
+
+def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
+    """Return the last round of each closed group, before its stop, in which each column is clear; -1 for never."""
+    last = np.full((len(stop), is_clear.shape[1]), -1, dtype=np.int64)
+    for turn, one in enumerate(found.rounds):
+        going = one.stop - one.start
+        np.copyto(last[:going], turn, where=is_clear[one] & (turn < stop[:going])[:, None])
+    return last
+
+
+def changed(found: Cut, before: Places, leaders: Places) -> NDArray[np.bool_]:
+    """Say where a block has another leader than the block before it, or none.
+
+    Args:
+        found: the blocks.
+        before: leaders of each closed group, (groups, columns).
+        leaders: of each block, (blocks, columns); -1 for none.
+    """
+    is_new = leaders < 0
+    earlier = before
+    for one in found.rounds:
+        now = leaders[one]
+        is_new[one] |= now != earlier[: len(now)]
+        earlier = now
+    return is_new
