@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from adaptive_stream.config.drift import DriftConfig
 from adaptive_stream.config.node import Name, Tree, unless
 from adaptive_stream.config.rule import COMPARABLE, MAX_RULES, Rule, default_rules, figures_of, is_share
 
@@ -90,6 +91,7 @@ class Family(Tree):
     max_variants: int = Field(16, ge=1, le=1_000, description="a model; further ones count as 'other'")
     max_channels: int = Field(16, ge=1, le=1_000, description="a model; further ones count as 'other'")
     monitor: Monitor = Monitor()
+    drift: DriftConfig = DriftConfig()
     alerts: dict[Name, Rule] = Field(default={}, max_length=MAX_RULES, description="rules by name, over the defaults")
 
     @model_validator(mode="before")

@@ -28,7 +28,7 @@ KINDS = list(AdaptationKind)  # a kind's place here is its number in the models 
 
 ARGS: dict[Action, frozenset[str]] = {
     **dict.fromkeys((Action.FREEZE, Action.RESUME, Action.STOP, Action.START), frozenset()),
-    Action.SET_BASELINE: frozenset({"value", "metric"}),
+    Action.SET_BASELINE: frozenset({"value", "metric", "reference"}),
     Action.ACKNOWLEDGE: frozenset({"alertname", "variant_id", "channel_id"}),
     Action.SILENCE: frozenset({"alertname", "variant_id", "channel_id", "duration_s"}),
 }
@@ -91,6 +91,8 @@ class Answers:
     def _set_baseline(self, event: Control, row: int, *, now_ms: int) -> tuple[AdaptationKind, dict[str, Any]]:
         monitor = self._fleet.monitor
         series = np.flatnonzero(monitor.series.col["row"][: monitor.series.count] == row)
+        if "reference" in event.args:
+            return self._take_reference(event, series)
         metric, stated = event.args.get("metric", monitor.baselines.main), event.args.get("value")
         window = monitor.window(series, now_ms=now_ms + 1)
         known = [name for name in PLACE if name in window]
@@ -115,6 +117,19 @@ class Answers:
         }
         named = {"metric": metric} if "metric" in event.args else {}
         return AdaptationKind.BASELINE_SET, {**named, "baselines": shown}
+
+    def _take_reference(self, event: Control, series: np.ndarray) -> tuple[AdaptationKind, dict[str, Any]]:
+        drift = self._fleet.drift
+        if event.args != {"reference": True}:
+            return AdaptationKind.REJECTED, {"why": "args.reference is true, and stands alone"}
+        if drift is None or not len(series):
+            return AdaptationKind.REJECTED, {"why": "no series of this model is watched for drift"}
+        drift.rereference(series)
+        return AdaptationKind.BASELINE_SET, {
+            "reference": True,
+            "series": ["/".join(self._fleet.monitor.series.keys[place][1:]) for place in series.tolist()],
+            "effect": "what comes next is the reference of drift; alarms of drift are over when it is complete",
+        }
 
     def _chosen(self, event: Control, row: int) -> tuple[np.ndarray, np.ndarray] | str:
         """Return the series and the rules that an order is about, or what is wrong with it."""

@@ -17,6 +17,7 @@ from adaptive_stream.contracts.events import Alert, Correction, Preference, Rati
 from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core import bulk
 from adaptive_stream.core.answer import Answers
+from adaptive_stream.core.drift import Drifts
 from adaptive_stream.core.input import Inputs
 from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
 from adaptive_stream.core.model import STOPPED
@@ -63,6 +64,8 @@ class Fleet:
         self._status_ms = family.monitor.status_interval_s * 1000
         self.join = Join(config.join, features=len(family.features), grid_ms=self.grid_ms)
         self.monitor = Monitor(family)
+        self.drift = Drifts(family, self.monitor) if family.drift.enabled else None
+        self.monitor.drift = self.drift.evidence if self.drift is not None else None
         self.models = Rows(
             [
                 Column("outcomes", "<i8", (len(Outcome),)),
@@ -143,6 +146,8 @@ class Fleet:
         variants.add(variant)
         channels.add(channel)
         found = self.monitor.add((self.models.keys[row][0], variant, channel), row=row)
+        if self.drift is not None:
+            self.drift.engine.add((self.models.keys[row][0], variant, channel))
         self._series[row, variant, channel] = found
         self._first_series.setdefault(row, found)
         return found
@@ -353,9 +358,11 @@ class Fleet:
         np.add.at(self.models.col["waiting"], rows, 1)
         self.models.col["is_news"][rows] = 1
         self.models.touch(rows)
-        self.monitor.serve(
-            columns["series"], {**served, "output": output}, times_ms=columns["time"], now_ms=served["now"]
-        )
+        series, now_ms, seen = columns["series"], served["now"], {**served, "output": output}
+        self.monitor.serve(series, seen, times_ms=columns["time"], now_ms=now_ms)
+        if self.drift is not None:
+            features = {"features": columns["features"]} if self.inputs.width else {}
+            self.drift.observe(series, {**seen, **features}, now_ms=now_ms)
 
     def _score(self) -> None:
         """Score joined and inline examples in the order in which they came."""
@@ -370,7 +377,11 @@ class Fleet:
         self.dropped["unscored_while_stopped"] += int(is_stopped.sum())
         keep = ~np.isnan(outputs) & ~is_stopped
         times = np.minimum(times, now_ms)
-        self.monitor.label(series[keep], outputs[keep], labels[keep], times_ms=times[keep], now_ms=now_ms[keep])
+        scores = self.monitor.label(
+            series[keep], outputs[keep], labels[keep], times_ms=times[keep], now_ms=now_ms[keep]
+        )
+        if self.drift is not None:
+            self.drift.losses(series[keep], 1.0 - scores, now_ms=now_ms[keep])
         self._note_many(rows)
 
     def put_back(self, slice_: Slice, places: list[int]) -> None:
@@ -469,6 +480,8 @@ class Fleet:
 
     def _alerts(self, *, now_ms: int, idle_ms: int = 0) -> list[OutputEvent]:
         outputs: list[OutputEvent] = []
+        if self.drift is not None:
+            self.drift.settle(now_ms=now_ms)
         for looked in self.monitor.look(now_ms=now_ms, idle_ms=idle_ms):
             told = list(alert_events(self, looked, now_ms=now_ms))
             outputs += told

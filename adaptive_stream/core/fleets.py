@@ -104,6 +104,7 @@ class Fleets:
                 **fleet.join.dropped,
                 **fleet.dropped,
                 **fleet.monitor.dropped,
+                **(fleet.drift.engine.dropped if fleet.drift is not None else {}),
                 "feedback_ids_forgotten": fleet.join.seen.forgotten,
                 "departed_ids_forgotten": fleet.join.departed.forgotten,
             }

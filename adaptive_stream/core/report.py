@@ -23,7 +23,7 @@ from adaptive_stream.contracts.events import (
     SeriesStatus,
 )
 from adaptive_stream.contracts.field import Severity
-from adaptive_stream.contracts.figure import BETTER_HIGH, FLOW, LABELLED, REPORTED, SERVED
+from adaptive_stream.contracts.figure import BETTER_HIGH, DRIFT, FLOW, LABELLED, REPORTED, SERVED
 from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core.answer import KINDS
 from adaptive_stream.core.join import Outcome
@@ -51,6 +51,9 @@ WORDS = {
     "predictions_age_s": "seconds since the last prediction",
     "volume_fold": "volume against the usual one (times more or less)",
     "refused_rate": "share of records in the dead letters",
+    "data_drift": "evidence for a drift of the data (1: an alarm)",
+    "performance_drift": "evidence for a risen loss (1: an alarm)",
+    "performance_gain": "evidence for a fallen loss (1: an alarm)",
 }
 
 
@@ -85,10 +88,15 @@ def _alert(fleet: Fleet, looked: Looked, place: int, *, status: AlertStatus, now
     if is_main:
         distance = baseline - value if rule.is_below else (value - baseline) / fleet.family.tolerance
         evidence |= {"baseline_n": int(col["baseline_count"][series]), "drop": distance}
+    drifted = fleet.drift.alarm(series, rule.metric) if fleet.drift is not None and rule.metric in DRIFT else None
+    if fleet.drift is not None and drifted is not None:
+        evidence |= fleet.drift.told(drifted)
     annotations = {
         "summary": _summary(rule, model_id, value, baseline, level, is_over=status is AlertStatus.RESOLVED),
         "recommended_action": rule.recommended_action,
     }
+    if fleet.drift is not None and drifted is not None:
+        annotations["summary"] = fleet.drift.words(drifted, model_id)
     if rule.runbook:
         annotations["runbook_url"] = rule.runbook
     return Alert(
@@ -199,6 +207,7 @@ def _series(
         panes=view.panes(place),
         alerts={alert.alertname: alert.stage for alert in alerts},
         open_alerts=alerts,
+        drift=fleet.drift.status(series, now_ms=view.now_ms) if fleet.drift is not None else None,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from adaptive_stream.contracts.events import Feedback
+from adaptive_stream.core.drift import Alarmed  # noqa: TC001 - msgspec reads it when it runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,17 +50,20 @@ class Head(msgspec.Struct, kw_only=True):
     panes: int
     values: dict[int, dict[str, float]]
     beat_ms: int
+    drift_alarms: list[Alarmed]
+    drift_dropped: dict[str, int]
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
 def tables(fleet: Fleet) -> dict[str, Rows]:
     """Return the fleet's tables by the names of their pages; a later organ adds its own here."""
-    return {
+    found = {
         "models": fleet.models,
         "series": fleet.monitor.series,
         "seen": fleet.join.seen.rows,
         "departed": fleet.join.departed.rows,
     }
+    return found if fleet.drift is None else {**found, "drift": fleet.drift.engine.table}
 
 
 def head(fleet: Fleet) -> Head:
@@ -90,15 +94,23 @@ def head(fleet: Fleet) -> Head:
         panes=fleet.family.monitor.panes,
         values=fleet.monitor.values,
         beat_ms=fleet.beat_ms,
+        drift_alarms=[*fleet.drift.alarms.values()] if fleet.drift is not None else [],
+        drift_dropped=fleet.drift.engine.dropped if fleet.drift is not None else {},
     )
 
 
 def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Waiting:
     """Fill a fresh fleet; the waiting predictions follow through what is returned."""
     for name, table in tables(fleet).items():
-        adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes) if name == "series" else None
         for page in pages.get(name, []):
+            adapt = None
+            if name == "series":
+                adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes)
+            elif fleet.drift is not None and name == "drift":
+                adapt = fleet.drift.engine.adapt()
             table.load(page, adapt=adapt)
+    if fleet.drift is not None:
+        fleet.drift.restore(saved.drift_alarms, saved.drift_dropped)
     join = fleet.join
     join.head = join.tail = saved.ring[0]
     join.seen.restore(count=saved.seen[0], cursor=saved.seen[1], forgotten=saved.seen[2])

@@ -98,6 +98,9 @@ class Finding:
     since_high: int
     correlation: float  # of neighbours, which the evidence was tempered for
     tests: tuple[Test, ...] = ()
+    edges: tuple[float, ...] = ()  # of the bins of a numeric column
+    before: tuple[int, ...] = ()  # values in each bin, or of each level, before the change
+    counts: tuple[int, ...] = ()  # and since
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +233,7 @@ def _finding(
     layout, col = data.layout, table.col
     direction, level = layout.direction(bet)
     name, effect, tests = None, Effect(), []
+    edges, before, counts = (), (), ()
     if stream < layout.columns:
         is_level = bool(layout.levels[stream])
         place = int(np.flatnonzero((layout.categorical if is_level else layout.numeric) == stream)[0])
@@ -237,7 +241,11 @@ def _finding(
             code = int(col["levels"][series][level, place]) if level < OTHER else -1
             name = layout.levels[stream][code] if 0 <= code < len(layout.levels[stream]) else "other"
         effect = _effect(samples, place, direction, level, is_level=is_level)
+        held = (samples.before_levels, samples.recent_levels) if is_level else (samples.before, samples.recent)
+        before, counts = (tuple(one[:-1, place].astype(int).tolist()) for one in held)
         if not is_level:
+            # two bins are one here: every second edge is between two of them
+            edges = tuple(col["edges"][series][1::2, place].astype(float).tolist())
             tests = [
                 Test(test, float(one.statistic[place]), float(p))
                 for test, one, p in zip(TESTS, tested, adjusted[:, place], strict=True)
@@ -245,7 +253,7 @@ def _finding(
     since, low, high = _since(data, table, series, stream, direction, level)
     return Finding(
         layout.names[stream], direction, name, log10(evidence), effect, since, low, high,
-        data.correlation(table, series, stream, is_missing=direction in MISSING), tuple(tests),
+        data.correlation(table, series, stream, is_missing=direction in MISSING), tuple(tests), edges, before, counts,
     )  # fmt: skip
 
 

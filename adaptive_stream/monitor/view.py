@@ -59,7 +59,7 @@ class View:
 
     def __init__(self, family: Family, monitor: Monitor, series: NDArray[np.int64], *, now_ms: int) -> None:
         self.series = series
-        self._family, self._monitor, self._now_ms = family, monitor, now_ms
+        self._family, self._monitor, self.now_ms = family, monitor, now_ms
         ring, table = monitor.tally.served, monitor.series
         self._numbers, slots = ring.recent(now_ms, ring.panes)
         is_live = table.col["served_pane"][series][:, slots] == self._numbers

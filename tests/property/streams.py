@@ -92,7 +92,13 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
     # bounds below what a file may ask for, so that a short stream gets there
     bounds = {"max_bytes": RING * 280, "max_feedback_ids": REMEMBERED}
     loose = {"max_early": 1_000, "max_feedback_ids": 100_000, "max_bytes": 2**28, "entity_limit": 0}
-    return whole.model_copy(update={"join": whole.join.model_copy(update=loose if is_loose else bounds)})
+    eager = {"reference_predictions": 64, "reference_labels": 16, "budget_events": 4.0, "block": 4}
+    families = {
+        name: family.model_copy(update={"drift": family.drift.model_copy(update=eager)})
+        for name, family in whole.families.items()
+    }
+    join = whole.join.model_copy(update=loose if is_loose else bounds)
+    return whole.model_copy(update={"join": join, "families": families})
 
 
 @functools.cache

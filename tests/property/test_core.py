@@ -294,11 +294,13 @@ def test_the_streams_reach_everything() -> None:
     outcomes: dict[str, int] = {}
     dropped: dict[str, int] = {}
     kinds: set[type[OutputEvent]] = set()
+    names: set[str] = set()
     codes: set[str] = set()
     statuses: set[str] = set()
     for seed in range(SEEDS):
         driver, stepped = whole(seed)
         kinds |= {type(output) for output in stepped.outputs}
+        names |= {output.labels["alertname"] for output in stepped.outputs if isinstance(output, Alert)}
         statuses |= {str(output.status) for output in stepped.outputs if isinstance(output, Alert)}
         codes |= {str(reject.code) for _, reject in stepped.rejected}
         for sums, counts in zip((outcomes, dropped), driver.fleets.counters().values(), strict=True):
@@ -306,10 +308,14 @@ def test_the_streams_reach_everything() -> None:
                 sums[name] = sums.get(name, 0) + count
     assert all(outcomes.values()), outcomes
     assert dropped.pop("waiting_lost") == 0, "nothing is lost without a restore from a log that was cut"
-    assert dropped.pop("columns_reset") == 0, "nothing begins anew while the configuration stays"
+    for name in ("columns_reset", "drift_reset", "waiting_misfit"):
+        assert dropped.pop(name) == 0, "nothing begins anew while the configuration stays"
+    for name in ("drift_width", "drift_loss_not_finite"):
+        assert dropped.pop(name) == 0, "what a detector cannot use is refused before"
     assert all(dropped.values()), dropped
     assert kinds == {Adaptation, Alert, ModelStatus}
     assert statuses == {"firing", "resolved"}
+    assert {"DataDrift", "PerformanceDrift"} <= names
     outputs = [output for seed in range(SEEDS) for output in whole(seed, families=2, models=1)[1].outputs]
     assert any(isinstance(output, Alert) for output in outputs)
     assert codes == {"unknown_model", "wrong_dimension", "invalid_output"}

@@ -246,7 +246,7 @@ def test_waiting_predictions_that_no_longer_fit_the_family_come_back_without_wha
     other = Scene(".features=[{name: a}]")
     other.driver.pages, other.driver.predictions = scene.driver.pages, scene.driver.predictions
     other.driver.fleets = other.driver.thaw(scene.driver.freeze())
-    assert other.dropped == {"waiting_misfit": 5}
+    assert other.dropped == {"waiting_misfit": 5, "drift_reset": 1}
     assert other.status().waiting == 5
     other.step(other.correction("p3"))
     assert other.status().series[0].labelled == 1, "its output is scored all the same"

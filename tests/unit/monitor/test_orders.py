@@ -138,7 +138,7 @@ def test_the_baseline_of_any_figure_is_set_to_what_the_window_tells_or_to_a_valu
         ("set_baseline", {"value": float("nan")}, "in the range of the metric"),
         ("set_baseline", {"value": True}, "must be a number"),
         ("set_baseline", {"value": "0.9"}, "must be a number"),
-        ("set_baseline", {"valeu": 0.9}, "takes metric, value, and nothing else"),
+        ("set_baseline", {"valeu": 0.9}, "takes metric, reference, value, and nothing else"),
         ("acknowledge", {}, "no such alert is firing"),
         ("acknowledge", {"alertname": "Nope"}, "args.alertname must be one of AccuracyDegraded"),
         ("acknowledge", {"alertname": ["AccuracyDegraded"]}, "args.alertname must be one of"),

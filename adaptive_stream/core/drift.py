@@ -1,0 +1,351 @@
+"""The drift of a fleet's series as people are told of it: instants for numbers of events, words for codes.
+
+Owns the alarms whose new reference is not complete yet, and what a status and an alert say of drift. Never judges: the
+detectors do. Called by the fleet with whole arrays, in record order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from adaptive_stream.contracts.clock import format_time
+from adaptive_stream.contracts.drift import (
+    DriftedStream,
+    DriftState,
+    DriftStatus,
+    DriftTest,
+    DriftWatch,
+    PastDrift,
+)
+from adaptive_stream.drift.drift import Drift, Phase
+from adaptive_stream.drift.performance import SHIFTS, WEIGHTS
+from adaptive_stream.drift.verdict import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptive_stream.config.family import Family
+    from adaptive_stream.drift.drift import Alarm, State
+    from adaptive_stream.drift.verdict import Effect, Finding, Verdict
+    from adaptive_stream.monitor.monitor import Monitor
+
+    Array = NDArray[np.float64]
+    Places = NDArray[np.int64]
+
+TOLD_FROM = 1 / 3  # of the way to an alarm (in powers of ten) a status names the streams that lead
+OVER = 1.001  # an alarm's evidence as a share of the line: beyond it, whatever rounding did
+URGENT = 1.0  # what a drift of the data has more while the performance drifts too
+SAID = 3  # streams that a summary names
+# a status shows histograms, an alert's evidence does not
+PICTURES = ("edges", "before", "since_counts")
+
+
+class Alarmed(msgspec.Struct, kw_only=True):
+    """An alarm until its successor's reference is complete."""
+
+    series: int
+    is_performance: bool
+    is_gain: bool
+    kind: str
+    severity: str
+    at_ms: int
+    version: int
+    affected: list[str]
+    streams: list[DriftedStream]
+    numbers: list[tuple[int, int, int]]  # of the events of each stream's since, since_low and since_high
+    is_dated: bool = False
+
+
+class Drifts:
+    """The drift of one fleet.
+
+    Args:
+        family: its features, its task and the settings of drift.
+        monitor: says when the predictions of a series came.
+
+    Attributes:
+        engine: the detectors.
+        alarms: by series and whether it is the performance's; at most two of a series.
+    """
+
+    def __init__(self, family: Family, monitor: Monitor) -> None:
+        self.engine = Drift(
+            family.drift, features=family.features, stated_loss=_stated_loss(family), classes=len(family.classes)
+        )
+        self.alarms: dict[tuple[int, bool], Alarmed] = {}
+        self._monitor = monitor
+        self._classes = family.classes
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def observe(self, series: Places, columns: Mapping[str, Array], *, now_ms: Places) -> None:
+        """Watch predictions: ``features`` (absent: the family keeps none), ``output`` and ``confidence``."""
+        features = columns.get("features", np.zeros((len(series), 0)))
+        alarms = self.engine.observe(series, features, columns["output"], columns["confidence"], now_ms=now_ms)
+        self._remember(alarms, now_ms)
+
+    def losses(self, series: Places, losses: Array, *, now_ms: Places) -> None:
+        """Watch the losses of labelled predictions, in the order of the labels."""
+        self._remember(self.engine.losses(series, losses, now_ms=now_ms), now_ms)
+
+    def _remember(self, alarms: Sequence[Alarm], now_ms: Places) -> None:
+        for alarm in alarms:
+            verdict, at_ms = alarm.verdict, int(now_ms[alarm.place])
+            is_performance = verdict.kind is Kind.PERFORMANCE
+            self.alarms[alarm.series, is_performance] = Alarmed(
+                series=alarm.series,
+                is_performance=is_performance,
+                is_gain=is_performance and verdict.findings[0].direction == "down",
+                kind=verdict.kind.value,
+                severity=verdict.severity.value,
+                at_ms=at_ms,
+                version=verdict.reference_version,
+                affected=list(verdict.affected),
+                streams=_streams(verdict, self._classes),
+                numbers=_numbers(verdict),
+            )
+
+    def rereference(self, series: Places) -> None:
+        """Gather new references; alarms stay until these are complete."""
+        for one in series.tolist():
+            self.engine.rereference(one)
+
+    def restore(self, alarms: Sequence[Alarmed], dropped: Mapping[str, int]) -> None:
+        """Go on from a snapshot whose pages are loaded; series that it did not watch begin to be."""
+        reset = self.engine.dropped["drift_reset"]
+        self.engine.dropped |= dropped
+        self.engine.dropped["drift_reset"] += reset
+        for key in self._monitor.series.keys[self.engine.table.count :]:
+            model_id, variant_id, channel_id = key
+            self.engine.add((model_id, variant_id, channel_id))
+        self.alarms = {} if reset else {(alarm.series, alarm.is_performance): alarm for alarm in alarms}
+
+    def settle(self, *, now_ms: int) -> None:
+        """Date the fresh alarms, and forget those after which a reference is complete again.
+
+        Dates are found at points of the grid: in between, what the panes hold depends on where slices are cut.
+        """
+        for key, alarm in list(self.alarms.items()):
+            if not alarm.is_dated:
+                alarm.streams = self._dated(alarm.streams, alarm.numbers, *key, now_ms=now_ms)
+                alarm.is_dated = True
+            if self._state(*key).phase is Phase.WATCHING:
+                del self.alarms[key]
+
+    # -- what is told ------------------------------------------------------------------------------------------------
+
+    def evidence(self, series: Places) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the events behind the evidence, and the evidence itself as a share of the way to an alarm.
+
+        A drift of the data that comes with one of the performance has ``URGENT`` more.
+        """
+        col = self.engine.table.col
+        data, performance, line = self.engine.evidence(series)
+        is_worse = self._is_worse(series)
+        share = {
+            "data_drift": np.maximum(data / line, 0.0),
+            "performance_drift": np.where(is_worse, np.maximum(performance / line, 0.0), 0.0),
+            "performance_gain": np.where(is_worse, 0.0, np.maximum(performance / line, 0.0)),
+        }
+        share = {name: np.minimum(values, 1.0) for name, values in share.items()}  # beyond it only an alarm
+        places = {int(one): place for place, one in enumerate(series)}
+        for (one, _), alarm in self.alarms.items():
+            if one in places:
+                name = "data_drift" if not alarm.is_performance else "performance_gain" if alarm.is_gain else None
+                share[name or "performance_drift"][places[one]] = OVER
+        is_urgent = (share["data_drift"] > 1.0) & (share["performance_drift"] > 1.0)
+        share["data_drift"][is_urgent] += URGENT
+        labels, events = col["labels"][series].astype(np.float64), col["events"][series].astype(np.float64)
+        return {"data_drift": events, "performance_drift": labels, "performance_gain": labels}, share
+
+    def _is_worse(self, series: Places) -> NDArray[np.bool_]:
+        strongest = np.argmax(self.engine.table.col["loss_evidence"][series] * WEIGHTS, axis=1)
+        is_worse: NDArray[np.bool_] = SHIFTS[strongest] > 0
+        return is_worse
+
+    def status(self, series: int, *, now_ms: int) -> DriftStatus:
+        """Return what is known of a series' drift."""
+        history = [
+            PastDrift(at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=_sign(past.effect))
+            for past in self.engine.history(series)
+        ]
+        return DriftStatus(
+            data=self._watch(series, is_performance=False, now_ms=now_ms),
+            performance=self._watch(series, is_performance=True, now_ms=now_ms),
+            history=history,
+        )
+
+    def _watch(self, series: int, *, is_performance: bool, now_ms: int) -> DriftWatch:
+        state, alarm = self._state(series, is_performance), self.alarms.get((series, is_performance))
+        col = self.engine.table.col
+        streams = alarm.streams if alarm is not None else []
+        if alarm is None and state.phase is Phase.WATCHING and state.log10_evidence > TOLD_FROM * state.log10_line:
+            engine = self.engine
+            verdict = engine.performance_verdict(series) if is_performance else engine.data_verdict(series)
+            streams = self._dated(
+                _streams(verdict, self._classes), _numbers(verdict), series, is_performance, now_ms=now_ms
+            )
+        at_ms = int(col["losses_at" if is_performance else "reference_at"][series])
+        begun = int(col["labels_begun" if is_performance else "begun"][series])
+        seen = int(col["labels" if is_performance else "events"][series]) - begun
+        is_gathering = state.phase is Phase.GATHERING
+        return DriftWatch(
+            state=DRIFT_STATES[state.phase],
+            seen=state.gathered if is_gathering else max(0, seen - state.wanted),
+            wanted=state.wanted,
+            evidence=round(state.log10_evidence, 3) if not is_gathering else 0.0,
+            alarm_line=round(state.log10_line, 3),
+            reference_at=format_time(at_ms) if at_ms >= 0 else None,
+            reference_version=int(col["reference_version"][series]) if not is_performance else 0,
+            alarmed_at=format_time(alarm.at_ms) if alarm is not None else None,
+            autocorrelation=float(col["loss_lag"][series]) or None if is_performance else None,
+            streams=streams,
+        )
+
+    def _state(self, series: int, is_performance: bool) -> State:  # noqa: FBT001 - a part of the alarms' key
+        return self.engine.performance_state(series) if is_performance else self.engine.data_state(series)
+
+    # -- alerts ------------------------------------------------------------------------------------------------------
+
+    def alarm(self, series: int, metric: str) -> Alarmed | None:
+        """Return the alarm that an alert rule's figure tells of, while it is not over."""
+        return self.alarms.get((series, metric != "data_drift"))
+
+    def told(self, alarm: Alarmed) -> dict[str, Any]:
+        """Return an alarm as plain evidence."""
+        streams = [
+            {name: value for name, value in msgspec.to_builtins(stream).items() if name not in PICTURES}
+            for stream in alarm.streams
+        ]
+        return {
+            "kind": alarm.kind,
+            "effect": alarm.severity,
+            "streams": streams,
+            "affected": alarm.affected,
+            "budget_events": self.engine.config.budget_events,
+        }
+
+    def words(self, alarm: Alarmed, model_id: str) -> str:
+        """Return an alarm in a sentence."""
+        said = "; ".join(_said(stream) for stream in alarm.streams[:SAID] if stream.share >= 0.05)
+        since = alarm.streams[0].since
+        what = {"covariate": "inputs", "label": "outputs", "performance": "performance"}[alarm.kind]
+        return f"the {what} of {model_id} drifted: {said}" + (f", since about {since}" if since is not None else "")
+
+    # -- dates -------------------------------------------------------------------------------------------------------
+
+    def _dated(
+        self,
+        streams: list[DriftedStream],
+        numbers: list[tuple[int, int, int]],
+        series: int,
+        is_performance: bool,  # noqa: FBT001 - a part of the alarms' key
+        *,
+        now_ms: int,
+    ) -> list[DriftedStream]:
+        """Return findings with the instants at which the events of these numbers came."""
+        ring, count = ("arrived", "labels") if is_performance else ("served", "events")
+        newest = int(self.engine.table.col[count][series])
+        found = []
+        for stream, some in zip(streams, numbers, strict=True):
+            since, low, high = (self._instant(series, ring, ago=newest - number, now_ms=now_ms) for number in some)
+            found.append(msgspec.structs.replace(stream, since=since, since_low=low, since_high=high))
+        return found
+
+    def _instant(self, series: int, ring: str, *, ago: int, now_ms: int) -> str | None:
+        """Return when a series had so many events fewer, from the counts of its panes; None: before the window."""
+        col, pane_ms = self._monitor.series.col, self._monitor.tally.served.pane_ms
+        numbers = col[f"{ring}_pane"][series]
+        counts = col[f"{ring}_{'n' if ring == 'arrived' else 'predictions'}"][series]
+        left = max(0, ago)
+        for place in np.argsort(-numbers, kind="stable").tolist():
+            start_ms, count = int(numbers[place]) * pane_ms, int(counts[place])
+            if start_ms < 0 or not count:
+                continue
+            end_ms = min(start_ms + pane_ms, now_ms)
+            if left <= count:
+                return format_time(round(end_ms - (end_ms - start_ms) * left / count) // 1000 * 1000)
+            left -= count
+        return None
+
+
+DRIFT_STATES = {
+    Phase.GATHERING: DriftState.GATHERING,
+    Phase.WATCHING: DriftState.WATCHING,
+    Phase.ALARMED: DriftState.DRIFTED,
+}
+
+
+def _stated_loss(family: Family) -> float | None:
+    """Return the mean loss that a stated objective leaves."""
+    stated = family.monitor.baseline
+    if stated is None:
+        return None
+    return stated / family.tolerance if family.task == "regression" else 1.0 - stated
+
+
+def _size(effect: Effect, change: str) -> tuple[float | None, str | None]:
+    """Return the size of an effect that fits its direction, with its unit."""
+    if effect.before is not None and effect.since is not None:
+        return effect.since - effect.before, "of the share" if "share" in change or " " in change else "of the loss"
+    if change in {"wider", "narrower"}:
+        return _finite(effect.variance_ratio), "times the variance"
+    return _finite(effect.shift), "sd"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _sign(effect: float) -> str:
+    return "up" if effect > 0 else "down"
+
+
+def _said(stream: DriftedStream) -> str:
+    what = stream.name if stream.level is None else f"{stream.name} {stream.level}"
+    size = "" if stream.effect is None else f" by {abs(stream.effect):.3g} {stream.effect_unit}"
+    return f"{what} {stream.change}{size}"
+
+
+def _numbers(verdict: Verdict) -> list[tuple[int, int, int]]:
+    return [(finding.since, finding.since_low, finding.since_high) for finding in verdict.findings]
+
+
+def _streams(verdict: Verdict, classes: Sequence[str]) -> list[DriftedStream]:
+    """Return a verdict's findings in words; their dates are found later."""
+    total = sum(10**finding.log10_evidence for finding in verdict.findings) or 1.0
+    return [
+        _stream(finding, verdict, classes, share=10**finding.log10_evidence / total) for finding in verdict.findings
+    ]
+
+
+def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share: float) -> DriftedStream:
+    size, unit = _size(finding.effect, finding.direction.value)
+    level = finding.level
+    if level is not None and finding.stream == "output" and level.isdigit() and int(level) < len(classes):
+        level = classes[int(level)]
+    return DriftedStream(
+        name=finding.stream,
+        share=min(1.0, share),
+        change=finding.direction.value,
+        level=level,
+        effect=size,
+        effect_unit=unit,
+        mean_before=_finite(finding.effect.before),
+        mean_since=_finite(finding.effect.since),
+        events=max(0, verdict.at - finding.since),
+        tests=[
+            DriftTest(test=test.name, statistic=test.statistic, p_value=test.p_value)
+            for test in finding.tests
+            if math.isfinite(test.statistic) and math.isfinite(test.p_value)
+        ],
+        edges=[float(edge) for edge in finding.edges if math.isfinite(edge)],
+        before=list(finding.before),
+        since_counts=list(finding.counts),
+    )
