@@ -51,7 +51,7 @@ class DriftConfig(Tree):
     classic_window: int = Field(
         1_000, ge=50, le=60_000, description="events of a window of mode: classic, in whole blocks"
     )
-    history: int = Field(5, ge=1, le=50, description="newest alarms of a series that are remembered")
+    history: int = Field(3, ge=1, le=50, description="newest alarms of a series that are remembered, of each kind")
 
     @property
     def sampled(self) -> int:

@@ -22,7 +22,7 @@ from adaptive_stream.drift.layout import Layout
 from adaptive_stream.drift.performance import Performance
 from adaptive_stream.drift.given import Rejected, counted
 from adaptive_stream.drift.run import Run
-from adaptive_stream.drift.verdict import Kind, data_verdict, log10, performance_verdict
+from adaptive_stream.drift.verdict import Kind, data_verdict, kind_of, log10, performance_verdict
 from adaptive_stream.stats.rows import Column, Rows
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Places = NDArray[np.int64]
-
-KINDS = tuple(Kind)
 
 
 class Phase(IntEnum):
@@ -111,12 +109,12 @@ class Drift:
             Column("seed", "<u8"),
             *self.data.columns(),
             *self.performance.columns(),
-            Column("history_count", "<i4"),
-            Column("history_kind", "|u1", (config.history,)),
-            Column("history_stream", "<i2", (config.history,)),
-            Column("history_at", "<i8", (config.history,), NEVER),
-            Column("history_ms", "<i8", (config.history,), NEVER),
-            Column("history_effect", "<f4", (config.history,)),
+            # one ring for the data and one for the performance, so that nothing depends on which was fed first
+            Column("history_count", "<i4", (2,)),
+            Column("history_stream", "<i2", (2, config.history)),
+            Column("history_at", "<u4", (2, config.history)),
+            Column("history_ms", "<i8", (2, config.history), NEVER),
+            Column("history_effect", "<f4", (2, config.history)),
         ]
         self.table = Rows(columns)
         shapes = [(column.name, column.shape) for column in columns]
@@ -191,12 +189,13 @@ class Drift:
         """Remember an alarm, and begin anew where the configuration says so."""
         col, series, verdict = self.table.col, alarm.series, alarm.verdict
         leading = verdict.findings[0]
-        slot = int(col["history_count"][series]) % self.config.history
+        ring = int(verdict.kind is Kind.PERFORMANCE)
+        slot = int(col["history_count"][series, ring]) % self.config.history
         stream = self.layout.names.index(leading.stream) if verdict.kind is not Kind.PERFORMANCE else NEVER
-        values = KINDS.index(verdict.kind), stream, verdict.at, now_ms, _size(verdict)
-        for name, value in zip(("kind", "stream", "at", "ms", "effect"), values, strict=True):
-            col[f"history_{name}"][series, slot] = value
-        col["history_count"][series] += 1
+        values = stream, verdict.at % (1 << 32), now_ms, _size(verdict)
+        for name, value in zip(("stream", "at", "ms", "effect"), values, strict=True):
+            col[f"history_{name}"][series, ring, slot] = value
+        col["history_count"][series, ring] += 1
         if self.config.after_alarm == "rereference":
             (self.performance if verdict.kind is Kind.PERFORMANCE else self.data).begin(self.table, series)
 
@@ -238,17 +237,18 @@ class Drift:
         return performance_verdict(self.performance, self.table, series)
 
     def history(self, series: int) -> list[Past]:
-        """Return the newest alarms of a series, the oldest of them first."""
+        """Return the newest alarms of a series, of data and of performance each, the oldest of them first."""
         col, kept = self.table.col, self.config.history
-        count = int(col["history_count"][series])
         found = []
-        for number in range(max(0, count - kept), count):
-            kind, stream, at, at_ms, effect = (
-                col[f"history_{name}"][series, number % kept] for name in ("kind", "stream", "at", "ms", "effect")
-            )
-            name = self.layout.names[stream] if stream >= 0 else "loss"
-            found.append(Past(KINDS[kind], int(at), int(at_ms), name, float(effect)))
-        return found
+        for ring, count in enumerate(col["history_count"][series].tolist()):
+            for number in range(max(0, count - kept), count):
+                stream, at, at_ms, effect = (
+                    col[f"history_{name}"][series, ring, number % kept] for name in ("stream", "at", "ms", "effect")
+                )
+                name = "loss" if ring else self.layout.names[stream]
+                kind = Kind.PERFORMANCE if ring else kind_of(self.layout, name)
+                found.append(Past(kind, int(at), int(at_ms), name, float(effect)))
+        return sorted(found, key=lambda past: past.at_ms)
 
     # -- orders ------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, widest
+from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, summed, widest
 from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
 from adaptive_stream.stats.rows import Column
 
@@ -75,12 +75,13 @@ class Performance:
         yield Column("loss_clear", "<i8", (len(DATED),))  # label after which each score was last nothing
         for name in ("performance_alarm_at", "performance_alarm_ms", "losses_at"):
             yield Column(name, "<i8", (), NEVER)
+        yield Column("losses_version", "<i4")
 
     def begin(self, table: Rows, series: int) -> None:
         """Forget the losses of a series and all evidence; its labels go on being numbered."""
         col = table.col
         for column in self.columns():
-            if column.name != "labels":
+            if column.name not in {"labels", "losses_version"}:
                 col[column.name][series] = column.fill
         for name in ("labels_begun", "loss_clear", "loss_calm"):
             col[name][series] = col["labels"][series]
@@ -161,8 +162,8 @@ class Performance:
         """Take full blocks. Returns how many of each group were taken, and which groups alarmed at the last of them."""
         col, owner = table.col, found.owner
         exact = values.astype(np.float64)
-        sums = exact.sum(axis=0)
-        parts = np.stack([sums, (exact * exact).sum(axis=0), (exact[1:] * exact[:-1]).sum(axis=0), sums], axis=1)
+        sums = summed(exact)
+        parts = np.stack([sums, summed(exact * exact), summed(exact[1:] * exact[:-1]), sums], axis=1)
         names = "loss_sum", "loss_square", "loss_product", "loss_total"
         is_counting = col["losses"][rows] < self.wanted
         parts[:, :3] *= (is_counting | (not self.is_frozen))[owner, None]
@@ -179,7 +180,9 @@ class Performance:
         log_e = self._bets(sums, before, pooled, col["loss_lag"][rows][owner])
         is_idle = is_counting & (self.stated is None)
         log_e[is_idle[owner]] = 0
-        stop, alarmed = self._rounds(table, rows, begun, found, log_e, is_idle, after[:, 3], sums)
+        stop, alarmed = self._rounds(
+            table, rows, begun, found, log_e=log_e, is_idle=is_idle, totals=after[:, 3], sums=sums
+        )
         for name, values_ in zip(names, after[found.at(stop - 1)].T, strict=True):
             col[name][rows] = values_
         col["losses"][rows] += np.where(is_counting | (not self.is_frozen), stop, 0) * BLOCK
@@ -210,6 +213,7 @@ class Performance:
         rows: Places,
         begun: Places,
         found: Cut,
+        *,
         log_e: Single,
         is_idle: NDArray[np.bool_],
         totals: Array,
@@ -257,6 +261,7 @@ class Performance:
             rho = (col["loss_product"][rows] / pairs - mean**2) / variance
         col["loss_lag"][rows] = np.where(rho > CLEAR / np.sqrt(pairs), np.minimum(rho, MOST_LAG), 0)
         col["losses_at"][rows] = now_ms
+        col["losses_version"][rows] += 1
 
 
 def _leader(score: Single) -> Places:

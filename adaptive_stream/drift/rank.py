@@ -29,6 +29,7 @@ from adaptive_stream.drift.layout import (
     SHIFTS,
 )
 from adaptive_stream.drift.reference import FARTHEST, project
+from adaptive_stream.drift.run import summed
 from adaptive_stream.stats.eprocess import DISPERSION_SCORE, log_share_evidence, share_bet
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def code(layout: Layout, values: Single, group: Places, bins: Bins) -> Coded:
         group: of each block, a place in ``bins``.
         bins: of each group.
     """
-    numbers = values[:, :, layout.numeric]
+    numbers = np.take(values, layout.numeric, axis=2)
     is_missing = np.isnan(numbers)
     location, scale = bins.location[group], bins.scale[group]
     with np.errstate(invalid="ignore", over="ignore"):
@@ -104,7 +105,7 @@ def _level_codes(values: Single, levels: Single) -> Codes:
 
 def _power_sums(y: Single) -> Single:
     square = y * y
-    parts = y.sum(axis=0), square.sum(axis=0), (square * y).sum(axis=0), (square * square).sum(axis=0)
+    parts = summed(y), summed(square), summed(square * y), summed(square * square)
     return np.stack(parts, axis=1)
 
 
@@ -165,13 +166,13 @@ def rank(coded: Coded, pool: Pool, seeds: NDArray[np.uint64], events: Places) ->
     if missing.any():
         z[places >= BINS * width] = 0
     count = b - missing.astype(np.float32)
-    location = z.sum(axis=0)
-    lag = (z[1:] * z[:-1]).sum(axis=0)
+    location = summed(z)
+    lag = summed(z[1:] * z[:-1])
     z *= z
     constant, second, fourth = (np.float32(factor) for factor in DISPERSION_SCORE)
-    dispersion = constant * count + second * z.sum(axis=0)
+    dispersion = constant * count + second * summed(z)
     z *= z
-    dispersion += fourth * z.sum(axis=0)
+    dispersion += fourth * summed(z)
     return Ranks(*(part.reshape(blocks, streams) for part in (count, total, location, dispersion, lag)))
 
 

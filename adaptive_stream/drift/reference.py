@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from adaptive_stream.drift.layout import OTHER
+from adaptive_stream.drift.run import summed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def project(layout: Layout, standardised: Single) -> Single:
     by_feature = np.ascontiguousarray(np.moveaxis(standardised[..., :features], -1, 0)).reshape(features, -1)
     found = np.empty((*shape, projected), dtype=np.float32)
     for place, signs in enumerate(layout.signs):
-        found[..., place] = (by_feature * signs[:, None]).sum(axis=0).reshape(shape)
+        found[..., place] = summed(by_feature * signs[:, None]).reshape(shape)
     return found
 
 

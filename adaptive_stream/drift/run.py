@@ -7,7 +7,7 @@ that where a run begins or ends changes nothing.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Places = NDArray[np.int64]
     Single = NDArray[np.float32]
+
+
+Numbers = TypeVar("Numbers", "NDArray[np.float32]", "NDArray[np.float64]")
 
 
 class Run:
@@ -51,6 +54,14 @@ class Run:
         self.at[groups] += counts
         taken: Places = self.order[np.repeat(start - ahead(counts), counts) + np.arange(counts.sum())]
         return taken
+
+
+def summed(rows: Numbers) -> Numbers:
+    """Add up an array over its first axis, in order: numpy's own sum takes another order where there is one column."""
+    found = rows[0].copy()
+    for row in rows[1:]:
+        found += row
+    return found
 
 
 def ahead(counts: Places) -> Places:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptive_stream.drift.data import Data
+    from adaptive_stream.drift.layout import Layout
     from adaptive_stream.drift.performance import Performance
     from adaptive_stream.stats.rows import Rows
     from adaptive_stream.stats.two_sample import Moments, Tested
@@ -146,6 +147,11 @@ def _grade(size: float, limits: tuple[float, float]) -> int:
     return (size >= limits[0]) + (size >= limits[1])
 
 
+def kind_of(layout: Layout, stream: str) -> Kind:
+    """Return which distribution a stream speaks of: the outputs stand for the labels, as nearly as can be told early."""
+    return Kind.LABEL if stream == layout.names[layout.features] else Kind.COVARIATE
+
+
 class Samples:
     """Before and since of every column of one series.
 
@@ -201,12 +207,14 @@ def data_verdict(data: Data, table: Rows, series: int) -> Verdict:
     findings = []
     for stream in strongest:
         bet = int(np.argmax(np.where(layout.stream_of == stream, weighed[0], -1.0)))
-        findings.append(_finding(data, table, series, stream, bet, float(by_stream[stream]), samples, tested, adjusted))
+        part = float(by_stream[stream])
+        findings.append(
+            _finding(data, table, series, bet, evidence=part, samples=samples, tested=tested, adjusted=adjusted)
+        )
     leading = findings[0]
     total = float(data.total(col["evidence"][series][None])[0])
-    is_label = leading.stream == layout.names[layout.features]  # the output; it stands behind the features
     return Verdict(
-        kind=Kind.LABEL if is_label else Kind.COVARIATE,
+        kind=kind_of(layout, leading.stream),
         log10_evidence=log10(total),
         log10_line=log10(data.line),
         at=int(col["events"][series]),
@@ -223,14 +231,15 @@ def _finding(
     data: Data,
     table: Rows,
     series: int,
-    stream: int,
     bet: int,
+    *,
     evidence: float,
     samples: Samples,
     tested: list[Tested],
     adjusted: Array,
 ) -> Finding:
     layout, col = data.layout, table.col
+    stream = int(layout.stream_of[bet])
     direction, level = layout.direction(bet)
     name, effect, tests = None, Effect(), []
     edges, before, counts = (), (), ()
@@ -250,7 +259,7 @@ def _finding(
                 Test(test, float(one.statistic[place]), float(p))
                 for test, one, p in zip(TESTS, tested, adjusted[:, place], strict=True)
             ]
-    since, low, high = _since(data, table, series, stream, direction, level)
+    since, low, high = _since(data, table, series, bet)
     return Finding(
         layout.names[stream], direction, name, log10(evidence), effect, since, low, high,
         data.correlation(table, series, stream, is_missing=direction in MISSING), tuple(tests), edges, before, counts,
@@ -283,14 +292,14 @@ def _effect(samples: Samples, place: int, direction: Direction, level: int, *, i
     )
 
 
-def _since(data: Data, table: Rows, series: int, stream: int, direction: Direction, level: int) -> tuple[int, int, int]:
+def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, int]:
     """Return when the score of a bet was last nothing, and an interval around it."""
     layout, col = data.layout, table.col
     end = int(col["events"][series]) - data.waiting(table, series)
     alike = [
         place
-        for place, bet in enumerate(layout.dated.tolist())
-        if layout.stream_of[bet] == stream and layout.direction(bet) == (direction, level)
+        for place, one in enumerate(layout.dated.tolist())
+        if layout.stream_of[one] == layout.stream_of[bet] and layout.direction(one) == layout.direction(bet)
     ]
     place = alike[0]
     events = int(col["age"][series, place]) * data.b
@@ -335,6 +344,6 @@ def performance_verdict(performance: Performance, table: Rows, series: int) -> V
         affected=(),
         watched=1,
         severity=tuple(Severity)[_grade(rise, LOSS)],
-        reference_version=int(col["reference_version"][series]),
+        reference_version=int(col["losses_version"][series]),
         reference_at=int(col["losses_at"][series]),
     )
