@@ -43,6 +43,13 @@ class DriftConfig(Tree):
         0.0, ge=0, le=0.9, description="harmless shift of a numeric stream, as Cliff's delta: 0.1 is 0.18 sd"
     )
     loss_tolerance: float = Field(0.0, ge=0, le=0.9, description="harmless rise of the mean loss, which is in [0, 1]")
+    design_effect: float = Field(
+        1.0,
+        ge=1,
+        le=1e6,
+        description="variance of a mean, in those of as many independent events, where whole stretches are alike: 900"
+        " where the flights of a day share its weather; correlations of neighbours are found without it",
+    )
     projections: int = Field(4, ge=0, le=64, description="random directions of the standardised numeric features")
     block: int = Field(12, ge=4, le=64, description="events of a series that are judged at once")
     after_alarm: Literal["rereference", "keep"] = Field(

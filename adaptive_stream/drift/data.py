@@ -304,7 +304,7 @@ class Data:
                 log_e[:] = 0
                 return Judged(log_e, np.zeros((blocks, 1), dtype=np.float32), lag)
         rho = np.where(is_counting[:, None], np.float32(0), table.col["lag"][rows])
-        temper = ((1 - rho) / (1 + rho))[group]
+        temper = np.minimum((1 - rho) / (1 + rho), np.float32(1 / self.config.design_effect))[group]
         levels, streams = len(layout.categorical), layout.streams
         rank.shift_bets(
             log_e[:, : layout.at_missing],

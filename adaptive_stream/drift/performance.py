@@ -204,7 +204,9 @@ class Performance:
                 continue
             share = np.clip(share + np.sign(shift) * tolerance, EDGE, 1 - EDGE)
             parts.append(log_share_evidence(sums, np.full_like(sums, BLOCK), share, share_bet(share, shift), n))
-        found: Single = (np.stack(parts, axis=1) * ((1 - lag) / (1 + lag))[:, None]).astype(np.float32)
+        found: Single = (
+            np.stack(parts, axis=1) * np.minimum((1 - lag) / (1 + lag), 1 / self.config.design_effect)[:, None]
+        ).astype(np.float32)
         return found
 
     def _rounds(

@@ -48,7 +48,9 @@ def test_a_year_with_a_worker_that_is_killed_three_times_counts_every_flight_onc
     assert sum(week["labelled"] for week in summary["weeks"]) == 327_346
     summer, winter = [alert for alert in summary["alerts"] if alert["alertname"] == "AccuracyDegraded"]
     names = {alert["alertname"] for alert in summary["alerts"]}
-    assert names <= {"AccuracyDegraded", "CalibrationBroken", "EstimatedAccuracyLow"}
+    assert names == {"AccuracyDegraded", "CalibrationBroken", "EstimatedAccuracyLow", "DataDrift"}
+    drifts = [alert["starts_at"][:7] for alert in summary["alerts"] if alert["alertname"] == "DataDrift"]
+    assert drifts == ["2013-04", "2013-06", "2013-09", "2013-11"], "spring, summer, autumn and winter"
     assert summer["starts_at"][:7] in {"2013-06", "2013-07"}
     assert summer["resolved_at"] < "2013-09-15"
     assert winter["starts_at"].startswith("2013-12")
