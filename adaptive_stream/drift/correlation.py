@@ -1,7 +1,7 @@
 """What neighbours have in common: correlated events are worth less than as many independent ones.
 
 Owns the estimate at lag 1 from what a reference counted, and when it is believed. Never keeps state. Called by the
-detector of the data; evidence is raised to (1 - rho) / (1 + rho), the share of independent events among correlated ones.
+detector of the data; evidence is raised to (1 - rho) / (1 + rho): so many independent events are worth as much.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST = 0.98  # beyond it hardly an event is news
 CLEAR = 3.5  # standard errors at which a correlation is believed
+LEAST = 100  # pairs that could differ: among fewer one chance neighbourhood of rare values looks like a correlation
 
 
 def lags(layout: Layout, coded: Coded, ranks: Ranks) -> Single:
@@ -61,5 +62,7 @@ def believed(layout: Layout, lag: Array, pool: Array, levels: Array, *, pairs: i
             ],
             axis=1,
         )
-    is_clear = rho > CLEAR / np.sqrt(pairs)
+    worth = pairs * np.concatenate([seen**2, np.ones((len(lag), categorical + layout.columns))], axis=1)
+    informed = pairs * np.concatenate([seen**2, 1 - same, unlike], axis=1)
+    is_clear = (informed >= LEAST) & (rho > CLEAR / np.sqrt(np.maximum(worth, 1.0)))
     return np.where(is_clear, np.minimum(rho, MOST), 0.0)

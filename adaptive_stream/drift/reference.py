@@ -79,6 +79,8 @@ def project(layout: Layout, standardised: Single) -> Single:
     """
     projected, features = layout.signs.shape
     shape = standardised.shape[:-1]
+    if not projected:
+        return np.empty((*shape, 0), dtype=np.float32)
     by_feature = np.ascontiguousarray(np.moveaxis(standardised[..., :features], -1, 0)).reshape(features, -1)
     found = np.empty((*shape, projected), dtype=np.float32)
     for place, signs in enumerate(layout.signs):

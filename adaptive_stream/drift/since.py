@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
 RECENT_EVENTS = 65_000  # that a histogram can count
 LARGEST_SCORE = np.float32(1e6)
+LEAD = 2.0  # nats: less is what chance gives one of some scores at most times, a change passes it within few events
 OLDEST = 65_535  # blocks that an age goes back
 
 
@@ -110,7 +111,7 @@ class Since:
         return np.ascontiguousarray(halved.transpose(1, 0, 2))
 
     def _leaders(self, score: Single) -> NDArray[np.int64]:
-        """Return which score of each column is the largest, -1 where none is above nothing; (n, dated) to (n, columns).
+        """Return which score of each column is the largest, -1 where none is clear; (n, dated) to (n, columns).
 
         What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
         does so as soon as it is above what chance gives the others, and keeps it for as long as the change lasts.
@@ -125,7 +126,7 @@ class Since:
         for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
             if len(columns):
                 whole = np.concatenate([scores, of_missing[:, :, columns]], axis=1)
-                found[:, columns] = np.where(np.max(whole, axis=1) > 0, np.argmax(whole, axis=1), -1)
+                found[:, columns] = np.where(np.max(whole, axis=1) > LEAD, np.argmax(whole, axis=1), -1)
         return found
 
 
