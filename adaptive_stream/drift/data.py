@@ -7,16 +7,14 @@ fleet with whole arrays, in record order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from adaptive_stream.drift import chance, rank
+from adaptive_stream.drift.correlation import believed, lags
 from adaptive_stream.drift.layout import (
     BINS,
-    DATED_LEVEL,
-    DATED_MISSING,
-    DATED_SHIFTS,
     EDGES,
     LEVEL,
     LEVELS,
@@ -26,7 +24,8 @@ from adaptive_stream.drift.layout import (
 )
 from adaptive_stream.drift.rank import Pool
 from adaptive_stream.drift.reference import Bins, bins
-from adaptive_stream.drift.run import ahead, changed, cut, fill, first_over, last_clear, widest
+from adaptive_stream.drift.run import ahead, cut, fill, first_over, widest
+from adaptive_stream.drift.since import Since, add
 from adaptive_stream.stats.eprocess import advance
 from adaptive_stream.stats.rows import Column
 
@@ -48,15 +47,9 @@ if TYPE_CHECKING:
     Counts = NDArray[np.uint16]
 
 NEVER = -1
-RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
 # A pool that is so large stands still: its error, 0.0023 of a rank, is far below 0.075, where the smallest bet begins
 POOL = 65_000
-RECENT_EVENTS = 65_000  # events of a recent histogram
 HEADROOM = 1e4  # what the evidence may be above the alarm line
-LARGEST_SCORE = np.float32(1e6)
-OLDEST = 65_535  # blocks that an age goes back
-MOST_LAG = 0.98  # of neighbours: beyond it hardly an event is news
-CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed
 
 
 class Judged(NamedTuple):
@@ -77,6 +70,7 @@ class Data:
 
     def __init__(self, config: DriftConfig, layout: Layout) -> None:
         self.config, self.layout, self.b = config, layout, config.block
+        self.since = Since(layout, b=config.block)
         self.sampled = config.sampled
         self.wanted = -(-(config.reference_predictions - self.sampled) // self.b) * self.b
         self.is_frozen = config.reference == "frozen" or config.mode == "classic"
@@ -101,12 +95,7 @@ class Data:
         yield Column("sums", "<f4", (4, numeric))
         yield Column("lag", "<f4", (self.lags,))
         yield Column("evidence", "<f4", (layout.bets,))
-        yield Column("score", "<f4", (len(layout.dated),))
-        yield Column("age", "<u2", (len(layout.dated),))
-        yield Column("recent", "<u2", (RECENT, numeric))
-        yield Column("recent_levels", "<u2", (LEVELS + 1, levels))
-        yield Column("recent_sums", "<f4", (2, numeric))
-        yield Column("recent_blocks", "<u2", (layout.columns,))
+        yield from self.since.columns()
         for name in ("data_alarm_at", "data_alarm_ms", "reference_at"):
             yield Column(name, "<i8", (), NEVER)
         yield Column("reference_version", "<i4")
@@ -252,8 +241,8 @@ class Data:
         pool, after = self._pools(table, rows, found, growing, coded)
         events = begun[owner] + turn * self.b + np.arange(self.b)[:, None]
         ranks = rank.rank(coded, pool, col["seed"][rows][owner], events)
-        judged = self._bets(table, rows, owner, is_counting, coded, pool, ranks)
-        stop, alarmed = self._rounds(table, rows, found, is_counting, coded, judged)
+        judged = self._bets(table, rows, owner, is_counting=is_counting, coded=coded, pool=pool, ranks=ranks)
+        stop, alarmed = self._rounds(table, rows, found, coded=coded, judged=judged)
         grown = np.minimum(growing, stop)
         col["pooled"][rows] += grown * self.b
         for group in alarmed.tolist():  # what came after the alarm is taken out again
@@ -263,9 +252,9 @@ class Data:
         col["pool"][rows] = after[0].transpose(1, 0, 2)
         col["pool_levels"][rows] = after[1].transpose(1, 0, 2)
         is_grown = turn < grown[owner]
-        self._add(table, "sums", rows, found, coded.sums * is_grown[:, None, None])
+        add(table, "sums", rows, found, coded.sums * is_grown[:, None, None])
         if is_counting.any():
-            self._add(table, "lag", rows, found, judged.lag * is_counting[owner, None])
+            add(table, "lag", rows, found, judged.lag * is_counting[owner, None])
         return stop, alarmed
 
     def _pools(self, table: Rows, rows: Places, found: Cut, growing: Places, coded: Coded) -> tuple[Pool, list[Counts]]:
@@ -290,6 +279,7 @@ class Data:
         table: Rows,
         rows: Places,
         group: Places,
+        *,
         is_counting: NDArray[np.bool_],
         coded: Coded,
         pool: Pool,
@@ -299,7 +289,7 @@ class Data:
         log_e = np.empty((blocks, layout.bets), dtype=np.float32)
         lag = np.zeros((blocks, self.lags), dtype=np.float32)
         if is_counting.any():
-            lag[:] = self._lags(coded, ranks)
+            lag[:] = lags(layout, coded, ranks)
             if is_counting.all():
                 log_e[:] = 0
                 return Judged(log_e, np.zeros((blocks, 1), dtype=np.float32), lag)
@@ -345,42 +335,20 @@ class Data:
             found[:, layout.at_levels :].reshape(len(found), len(LEVEL) * LEVELS, -1)[:] *= ~no_level[:, None]
         return found
 
-    def _lags(self, coded: Coded, ranks: Ranks) -> Single:
-        """Return what neighbours inside each block have in common, (blocks, lags)."""
-        layout, numeric = self.layout, len(self.layout.numeric)
-        is_same = (coded.levels[1:] == coded.levels[:-1]).sum(axis=0)
-        is_missing = np.empty((*coded.codes.shape[:2], layout.columns), dtype=np.bool_)
-        is_missing[:, :, layout.numeric] = coded.codes[:, :, :numeric] == BINS
-        is_missing[:, :, layout.categorical] = coded.levels == LEVELS
-        is_alike = (is_missing[1:] == is_missing[:-1]).sum(axis=0)
-        return np.concatenate([ranks.lag, is_same, is_alike], axis=1, dtype=np.float32)
-
-    def _rounds(
-        self, table: Rows, rows: Places, found: Cut, is_counting: NDArray[np.bool_], coded: Coded, judged: Judged
-    ) -> tuple[Places, Places]:
+    def _rounds(self, table: Rows, rows: Places, found: Cut, *, coded: Coded, judged: Judged) -> tuple[Places, Places]:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col = table.col
-        evidence, score = col["evidence"][rows], col["score"][rows]
-        leader = self._leaders(score)
-        dated = judged.log_e[:, self.layout.dated]
+        evidence = col["evidence"][rows]
+        score = judged.log_e[:, self.layout.dated]
         e = np.exp(judged.log_e, out=judged.log_e)
         for one in found.rounds:
             going = one.stop - one.start
             advance(evidence[:going], e[one], start=judged.start[one], cap=self._cap)
             e[one] = evidence[:going]
-            now = score[:going]
-            now += dated[one]
-            np.clip(now, 0, LARGEST_SCORE, out=now)
-            dated[one] = now
         is_over = (self.total(e) >= self.line) & (col["data_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
-        last = found.at(stop - 1)
-        col["evidence"][rows], col["score"][rows] = e[last], dated[last]
-        clear = last_clear(found, dated <= 0, stop)
-        before = np.where(clear >= 0, -1 - clear, col["age"][rows])
-        col["age"][rows] = np.minimum(before + stop[:, None], OLDEST)
-        is_new = changed(found, leader, self._leaders(dated))
-        self._remember(table, rows, found, stop, is_new, coded)
+        col["evidence"][rows] = e[found.at(stop - 1)]
+        self.since.advance(table, rows, found, stop, log_e=score, coded=coded)
         return stop, alarmed
 
     def total(self, evidence: Single) -> Single:
@@ -391,83 +359,11 @@ class Data:
         total: Single = np.sum(weighed, axis=1)
         return total
 
-    def _remember(
-        self, table: Rows, rows: Places, found: Cut, stop: Places, is_new: NDArray[np.bool_], coded: Coded
-    ) -> None:
-        """Add blocks to what came since a suspected change, or begin anew with the block that brings the suspicion."""
-        col, layout = table.col, self.layout
-        clear = last_clear(found, is_new, stop)
-        count = np.where(clear >= 0, 0, col["recent_blocks"][rows].astype(np.int64))
-        since = np.maximum(clear, 0)
-        upto = np.minimum(stop[:, None], since + RECENT_EVENTS // self.b - count)  # what a histogram can count
-        turn = found.turn[:, None]
-        is_taken = (turn >= since[found.owner]) & (turn < upto[found.owner])
-        col["recent_blocks"][rows] = count + np.maximum(upto - since, 0)
-        is_held, numeric, levels = clear < 0, layout.numeric, layout.categorical
-        taken, held = is_taken[:, None, numeric], is_held[:, None, numeric]
-        for name in ("recent", "recent_sums"):
-            col[name][rows] *= held
-        self._add(table, "recent", rows, found, self._recent_counts(coded) * taken)
-        self._add(table, "recent_sums", rows, found, coded.sums[:, :2] * taken)
-        if len(levels):
-            col["recent_levels"][rows] *= is_held[:, None, levels]
-            hist = coded.hist_levels.transpose(1, 0, 2) * is_taken[:, None, levels]
-            self._add(table, "recent_levels", rows, found, hist)
-
-    def _add(self, table: Rows, name: str, rows: Places, found: Cut, values: NDArray[Any]) -> None:
-        """Add what the blocks hold to a column, block by block: sums have the same bits however they were batched."""
-        held = table.col[name][rows]
-        for one in found.rounds:
-            held[: one.stop - one.start] += values[one]
-        table.col[name][rows] = held
-
-    def _recent_counts(self, coded: Coded) -> NDArray[np.uint8]:
-        """Return histograms of the blocks with half the bins, (blocks, RECENT, numeric columns)."""
-        hist = coded.hist[:, :, : len(self.layout.numeric)]
-        halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
-        return np.ascontiguousarray(halved.transpose(1, 0, 2))
-
-    def _leaders(self, score: Single) -> NDArray[np.int64]:
-        """Return which score of each column is the largest, -1 where none is above nothing; (n, dated) to (n, columns).
-
-        What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
-        does so as soon as it is above what chance gives the others, and keeps it for as long as the change lasts.
-        """
-        layout, n = self.layout, len(score)
-        numeric, levels = len(layout.numeric), len(layout.categorical)
-        shifts, missing = len(DATED_SHIFTS) * layout.streams, len(DATED_MISSING) * layout.columns
-        of_missing = score[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns)
-        found = np.empty((n, layout.columns), dtype=np.int64)
-        by_shift = score[:, :shifts].reshape(n, -1, layout.streams)[:, :, :numeric]
-        by_level = score[:, shifts + missing :].reshape(n, len(DATED_LEVEL) * LEVELS, levels)
-        for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
-            if len(columns):
-                whole = np.concatenate([scores, of_missing[:, :, columns]], axis=1)
-                found[:, columns] = np.where(np.max(whole, axis=1) > 0, np.argmax(whole, axis=1), -1)
-        return found
-
     def _complete(self, table: Rows, done: Places, now_ms: Places) -> None:
         """Close the references that have all their events: from here on they are what is compared with."""
         col = table.col
         col["reference_at"][done] = now_ms
         col["reference_version"][done] += 1
-        layout, streams, levels = self.layout, self.layout.streams, len(self.layout.categorical)
         pairs = self.wanted // self.b * (self.b - 1)
-        lag = col["lag"][done].astype(np.float64) / pairs
-        seen = col["pool"][done][:, :BINS].sum(axis=1) / self.wanted
-        in_levels = col["pool_levels"][done].astype(np.float64) / self.wanted
-        missing = np.empty((len(done), layout.columns))
-        missing[:, layout.numeric] = 1 - seen[:, : len(layout.numeric)]
-        missing[:, layout.categorical] = in_levels[:, LEVELS]
-        same, unlike = (in_levels**2).sum(axis=1), 2 * missing * (1 - missing)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rho = np.concatenate(
-                [
-                    3 * lag[:, :streams] / seen**2,  # a pair counts if both are there; a rank's variance is 1/3
-                    (lag[:, streams : streams + levels] - same) / (1 - same),
-                    1 - (1 - lag[:, streams + levels :]) / unlike,
-                ],
-                axis=1,
-            )
-        is_clear = rho > CLEAR / np.sqrt(pairs)
-        col["lag"][done] = np.where(is_clear, np.minimum(rho, MOST_LAG), 0)
+        lag, pool, levels = (col[name][done].astype(np.float64) for name in ("lag", "pool", "pool_levels"))
+        col["lag"][done] = believed(self.layout, lag / pairs, pool / self.wanted, levels / self.wanted, pairs=pairs)

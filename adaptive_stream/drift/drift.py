@@ -18,9 +18,9 @@ import numpy as np
 
 from adaptive_stream.drift import chance
 from adaptive_stream.drift.data import NEVER, POOL, Data
+from adaptive_stream.drift.given import Rejected, counted
 from adaptive_stream.drift.layout import Layout
 from adaptive_stream.drift.performance import Performance
-from adaptive_stream.drift.given import Rejected, counted
 from adaptive_stream.drift.run import Run
 from adaptive_stream.drift.verdict import Kind, data_verdict, kind_of, log10, performance_verdict
 from adaptive_stream.stats.rows import Column, Rows

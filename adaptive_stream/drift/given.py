@@ -1,6 +1,7 @@
 """A reference of rows that somebody else has read, from a file of training data for example.
 
-Owns how such rows are counted, and when they are refused. Never reads a file. Called when a series is given a reference.
+Owns how such rows are counted, and when they are refused. Never reads a file. Called when a series is given a
+reference.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, summed, widest
+from adaptive_stream.drift.since import LARGEST_SCORE, LEAD
 from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
 from adaptive_stream.stats.rows import Column
 
@@ -40,7 +41,6 @@ DATED = (1, 4)
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed, or an error of a frozen pool
 MOST_LAG = 0.98
-LARGEST_SCORE = np.float32(1e6)
 EDGE = 1e-6  # a mean loss of 0 or 1 leaves nothing to bet
 
 
@@ -267,5 +267,5 @@ class Performance:
 
 
 def _leader(score: Single) -> Places:
-    """Return which score is the largest, -1 where none is above nothing; (n, scores) to (n, 1)."""
-    return np.where(np.max(score, axis=1) > 0, np.argmax(score, axis=1), -1)[:, None]
+    """Return which score is the largest, -1 where none is clear; (n, scores) to (n, 1)."""
+    return np.where(np.max(score, axis=1) > LEAD, np.argmax(score, axis=1), -1)[:, None]

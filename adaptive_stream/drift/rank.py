@@ -3,9 +3,9 @@
 Owns the arithmetic of one pass over blocks of any series. Never touches the table. Called by the feature detector.
 
 Ranks are conformal: among n counted values and itself, ties and bins broken by chance, a value's rank is exactly
-uniform as long as nothing changed, whatever its distribution (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random
-World", 2005, ch. 8). Arrays are (b, blocks, streams): sums over a block run over the first axis, in the same order
-however many blocks there are.
+uniform as long as nothing changed, whatever its distribution (Vovk, Gammerman, Shafer, "Algorithmic Learning in a
+Random World", 2005, ch. 8). Arrays are (b, blocks, streams): sums over a block run over the first axis, in the
+same order however many blocks there are.
 """
 
 from __future__ import annotations

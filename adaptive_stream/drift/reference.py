@@ -3,8 +3,8 @@
 Owns the making of bins. Never reads a file, and never counts what comes after. Called when a series has its sample, and
 by whoever has read a file.
 
-The bins' edges are 31 values of the sample: ranks are read from counts, never from the bins' widths, so that unequal bins
-cost resolution (0.6 % of a rank's variance) and nothing else. A value that occurs twice gets a bin of its own.
+The bins' edges are 31 values of the sample: ranks are read from counts, never from the bins' widths, so that unequal
+bins cost resolution (0.6 % of a rank's variance) and nothing else. A value that occurs twice gets a bin of its own.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _levels(layout: Layout, sample: Single) -> Single:
 
 
 def even(values: Single, size: int) -> Single:
-    """Return evenly spaced order statistics of each column, (n, columns) to (1, size, columns): bins of a whole file."""
+    """Return evenly spaced order statistics of each column, (n, columns) to (1, size, columns)."""
     ordered = np.sort(values, axis=0)
     count = (~np.isnan(ordered)).sum(axis=0)
     share = (np.arange(size) + 0.5) / size

@@ -58,7 +58,7 @@ class Run:
 
 def summed(rows: Numbers) -> Numbers:
     """Add up an array over its first axis, in order: numpy's own sum takes another order where there is one column."""
-    found = rows[0].copy()
+    found: Numbers = rows[0].copy()
     for row in rows[1:]:
         found += row
     return found

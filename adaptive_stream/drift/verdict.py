@@ -34,8 +34,9 @@ TESTS = "kolmogorov_smirnov", "mann_whitney", "welch_t", "variance"
 TOLD = 5  # findings of a verdict: whoever wants more asks for one stream
 LEVEL = 0.05  # of Holm's p-values, at which a feature counts as affected
 # The argmax of a walk with drift I and variance 2 I is within 5.5 / I of the truth in 95 % (Bai, "Estimating multiple
-# breaks one at a time", Econometric Theory 13, 1997: 11 in units of variance over squared drift)
-SPREAD = 5.5
+# breaks one at a time", Econometric Theory 13, 1997: 11 in units of variance over squared drift). A score that has led to
+# an alarm overstates I; 7 covers a change of +.5 sd as often as 5.5 would without that.
+SPREAD = 7.0
 # medium and high: Romano et al. 2006 for Cliff's delta; Cohen 1988, ch. 6, for the arcsine difference of shares (small
 # and medium there); a variance by half and by more than twice; a loss by the product's own alerts
 DELTA, SHARES, LOG_RATIO, LOSS = (0.147, 0.33), (0.2, 0.5), (math.log(1.5), math.log(2.25)), (0.05, 0.10)
@@ -148,7 +149,7 @@ def _grade(size: float, limits: tuple[float, float]) -> int:
 
 
 def kind_of(layout: Layout, stream: str) -> Kind:
-    """Return which distribution a stream speaks of: the outputs stand for the labels, as nearly as can be told early."""
+    """Return which distribution a stream speaks of: the outputs stand for the labels that are not known yet."""
     return Kind.LABEL if stream == layout.names[layout.features] else Kind.COVARIATE
 
 

@@ -1,7 +1,7 @@
 """Four tests of two samples, from what is kept of them: merged bins and moments.
 
-Owns Kolmogorov-Smirnov, Mann-Whitney, Welch's t and a robust test of variances, and Holm's correction. Never keeps state
-and never sees a value. Called for verdicts of drift, and by its classic mode.
+Owns Kolmogorov-Smirnov, Mann-Whitney, Welch's t and a robust test of variances, and Holm's correction. Never keeps
+state and never sees a value. Called for verdicts of drift, and by its classic mode.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def kolmogorov_smirnov(before: ArrayLike, since: ArrayLike) -> Tested:
     Bins hide what happens inside them, so the distance is never too large and the p-value never too small for it.
 
     Source:
-        Smirnov, "Table for estimating the goodness of fit of empirical distributions", Annals of Mathematical Statistics
-        19, 1948: the limit distribution.
+        Smirnov, "Table for estimating the goodness of fit of empirical distributions", Annals of Mathematical
+        Statistics 19, 1948: the limit distribution.
     """
     (a, n), (b, m) = _counted(before), _counted(since)
     difference = (

@@ -1,0 +1,138 @@
+"""Since when: running maxima of some bets, and what came since one of them took the lead.
+
+Owns their columns and the windows of what is recent. Never judges. Called by the detector of the data with the blocks
+that it took.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptive_stream.drift.layout import BINS, DATED_LEVEL, DATED_MISSING, DATED_SHIFTS, LEVELS
+from adaptive_stream.drift.run import changed, last_clear
+from adaptive_stream.stats.rows import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from adaptive_stream.drift.layout import Layout
+    from adaptive_stream.drift.rank import Coded
+    from adaptive_stream.drift.run import Cut
+    from adaptive_stream.stats.rows import Rows
+
+    Single = NDArray[np.float32]
+    Places = NDArray[np.int64]
+
+RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
+RECENT_EVENTS = 65_000  # that a histogram can count
+LARGEST_SCORE = np.float32(1e6)
+LEAD = 2.0  # nats: less is what chance gives one of some scores at most times, a change passes it within few events
+OLDEST = 65_535  # blocks that an age goes back
+
+
+class Since:
+    """The scores of one fleet's series.
+
+    Args:
+        layout: their streams and bets.
+        b: events of a block.
+    """
+
+    def __init__(self, layout: Layout, *, b: int) -> None:
+        self.layout, self.b = layout, b
+
+    def columns(self) -> Iterator[Column]:
+        """Yield the columns that the table must have."""
+        layout, numeric = self.layout, len(self.layout.numeric)
+        yield Column("score", "<f4", (len(layout.dated),))
+        yield Column("age", "<u2", (len(layout.dated),))  # blocks since the score was last nothing
+        yield Column("recent", "<u2", (RECENT, numeric))
+        yield Column("recent_levels", "<u2", (LEVELS + 1, len(layout.categorical)))
+        yield Column("recent_sums", "<f4", (2, numeric))
+        yield Column("recent_blocks", "<u2", (layout.columns,))
+
+    def advance(self, table: Rows, rows: Places, found: Cut, stop: Places, *, log_e: Single, coded: Coded) -> None:
+        """Take blocks: where the score of a bet was last nothing its change began, if there is one.
+
+        Args:
+            table: of the series.
+            rows: of the groups that have blocks.
+            found: the blocks.
+            stop: how many of each group count.
+            log_e: of the dated bets, (blocks, dated); used up.
+            coded: what the blocks hold.
+        """
+        col = table.col
+        score = col["score"][rows]
+        leader = self._leaders(score)
+        for one in found.rounds:
+            now = score[: one.stop - one.start]
+            now += log_e[one]
+            np.clip(now, 0, LARGEST_SCORE, out=now)
+            log_e[one] = now
+        col["score"][rows] = log_e[found.at(stop - 1)]
+        clear = last_clear(found, log_e <= 0, stop)
+        before = np.where(clear >= 0, -1 - clear, col["age"][rows])
+        col["age"][rows] = np.minimum(before + stop[:, None], OLDEST)
+        is_new = changed(found, leader, self._leaders(log_e))
+        self._remember(table, rows, found, stop, is_new=is_new, coded=coded)
+
+    def _remember(
+        self, table: Rows, rows: Places, found: Cut, stop: Places, *, is_new: NDArray[np.bool_], coded: Coded
+    ) -> None:
+        """Add blocks to what came since a suspected change, or begin anew with the block that brings the suspicion."""
+        col, layout = table.col, self.layout
+        clear = last_clear(found, is_new, stop)
+        count = np.where(clear >= 0, 0, col["recent_blocks"][rows].astype(np.int64))
+        since = np.maximum(clear, 0)
+        upto = np.minimum(stop[:, None], since + RECENT_EVENTS // self.b - count)  # what a histogram can count
+        turn = found.turn[:, None]
+        is_taken = (turn >= since[found.owner]) & (turn < upto[found.owner])
+        col["recent_blocks"][rows] = count + np.maximum(upto - since, 0)
+        is_held, numeric, levels = clear < 0, layout.numeric, layout.categorical
+        taken, held = is_taken[:, None, numeric], is_held[:, None, numeric]
+        for name in ("recent", "recent_sums"):
+            col[name][rows] *= held
+        add(table, "recent", rows, found, self._recent_counts(coded) * taken)
+        add(table, "recent_sums", rows, found, coded.sums[:, :2] * taken)
+        if len(levels):
+            col["recent_levels"][rows] *= is_held[:, None, levels]
+            hist = coded.hist_levels.transpose(1, 0, 2) * is_taken[:, None, levels]
+            add(table, "recent_levels", rows, found, hist)
+
+    def _recent_counts(self, coded: Coded) -> NDArray[np.uint8]:
+        """Return histograms of the blocks with half the bins, (blocks, RECENT, numeric columns)."""
+        hist = coded.hist[:, :, : len(self.layout.numeric)]
+        halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
+        return np.ascontiguousarray(halved.transpose(1, 0, 2))
+
+    def _leaders(self, score: Single) -> NDArray[np.int64]:
+        """Return which score of each column is the largest, -1 where none is clear; (n, dated) to (n, columns).
+
+        What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
+        does so as soon as it is above what chance gives the others, and keeps it for as long as the change lasts.
+        """
+        layout, n = self.layout, len(score)
+        numeric, levels = len(layout.numeric), len(layout.categorical)
+        shifts, missing = len(DATED_SHIFTS) * layout.streams, len(DATED_MISSING) * layout.columns
+        of_missing = score[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns)
+        found = np.empty((n, layout.columns), dtype=np.int64)
+        by_shift = score[:, :shifts].reshape(n, -1, layout.streams)[:, :, :numeric]
+        by_level = score[:, shifts + missing :].reshape(n, len(DATED_LEVEL) * LEVELS, levels)
+        for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
+            if len(columns):
+                whole = np.concatenate([scores, of_missing[:, :, columns]], axis=1)
+                found[:, columns] = np.where(np.max(whole, axis=1) > LEAD, np.argmax(whole, axis=1), -1)
+        return found
+
+
+def add(table: Rows, name: str, rows: Places, found: Cut, values: NDArray[Any]) -> None:
+    """Add what the blocks hold to a column, block by block: sums have the same bits however they were batched."""
+    held = table.col[name][rows]
+    for one in found.rounds:
+        held[: one.stop - one.start] += values[one]
+    table.col[name][rows] = held
