@@ -70,7 +70,7 @@ def show(model: ModelStatus) -> None:
 
 
 def _show_series(series: SeriesStatus) -> None:
-    from adaptive_stream.cli.page.drift import watch_words
+    from adaptive_stream.cli.page.drift import filled, watch_words
     from adaptive_stream.cli.page.markup import instant
     from adaptive_stream.contracts.clock import parse_time
 
@@ -81,9 +81,7 @@ def _show_series(series: SeriesStatus) -> None:
         typer.echo(f"  {words}: {watch_words(watch)}{_correlation(watch)}")
     streams = [*series.drift.performance.streams, *series.drift.data.streams]
     if streams:
-        from adaptive_stream.cli.page.drift import COLUMNS, stream_cells
-
-        console().print(table(COLUMNS, map(stream_cells, streams), indent=2))
+        console().print(table(*filled(streams), indent=2))
     if series.drift.history:
         rows = [(instant(parse_time(p.at)), p.kind, p.name, p.change) for p in reversed(series.drift.history)]
         console().print(table(("earlier alarm", "of", "stream", "change"), rows, indent=2))

@@ -40,7 +40,8 @@ class DriftedStream(Event, frozen=True, kw_only=True):
     """One watched quantity: a feature, the output, the confidence, a projection of all features, or the loss.
 
     ``change`` is up, down, wider, narrower, or what became of the missing values or of a level. ``effect`` is in the
-    units that ``effect_unit`` names. ``before`` and ``since_counts`` are counts in the bins between ``edges``.
+    units that ``effect_unit`` names. ``share_before`` and ``share_since`` are of the level or of the missing values; of
+    the loss they are its mean. ``before`` and ``since_counts`` are counts in the bins between ``edges``.
     """
 
     name: str
@@ -49,10 +50,8 @@ class DriftedStream(Event, frozen=True, kw_only=True):
     level: str | None = None
     effect: float | None = None
     effect_unit: str | None = None
-    mean_before: float | None = None
-    mean_since: float | None = None
-    missing_before: float | None = None
-    missing_since: float | None = None
+    share_before: float | None = None
+    share_since: float | None = None
     events: Count = 0
     since: Timestamp | None = None
     since_low: Timestamp | None = None

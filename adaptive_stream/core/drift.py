@@ -191,6 +191,7 @@ class Drifts:
             streams = self._dated(
                 _streams(verdict, self._classes), _numbers(verdict), series, is_performance, now_ms=now_ms
             )
+            streams = [stream for stream in streams if stream.events]  # of no event since nothing can be said
         at_ms = int(col["losses_at" if is_performance else "reference_at"][series])
         begun = int(col["labels_begun" if is_performance else "begun"][series])
         seen = int(col["labels" if is_performance else "events"][series]) - begun
@@ -337,8 +338,8 @@ def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share
         level=level,
         effect=size,
         effect_unit=unit,
-        mean_before=_finite(finding.effect.before),
-        mean_since=_finite(finding.effect.since),
+        share_before=_finite(finding.effect.before),
+        share_since=_finite(finding.effect.since),
         events=max(0, verdict.at - finding.since),
         tests=[
             DriftTest(test=test.name, statistic=test.statistic, p_value=test.p_value)

@@ -5,10 +5,6 @@ What is stated here is quoted in docs/decisions/drift.md.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adaptive_stream.cli.page.chart import Scene
-    from adaptive_stream.contracts.drift import DriftedStream, DriftStatus, DriftWatch
+    from adaptive_stream.contracts.drift import DriftedStream, DriftStatus, DriftTest, DriftWatch
 
 ALL_PICTURES = 4  # of a detail that leaves none out
 MAX_SHOWN = 6  # streams with a picture
 WIDTH, HEIGHT, LEFT, TOP = 330, 84, 8, 22
 LEAST_EVIDENCE = -2.0  # powers of ten below which the picture ends
-COLUMNS = ("stream", "of the evidence", "change", "effect", "mean", "missing", "since", "events", "tests (Holm)")
+COLUMNS = ("stream", "of the evidence", "change", "effect", "before → since", "since", "events", "tests (Holm)")
+TESTS = {"kolmogorov_smirnov": "KS", "mann_whitney": "Cliff's delta", "welch_t": "t", "variance": "log variance ratio"}
+SMALL = 0.0001  # a p-value below it is as good as nothing
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -79,17 +81,29 @@ def stream_cells(stream: DriftedStream) -> tuple[str, ...]:
         share(stream.share),
         change_words(stream),
         effect_words(stream),
-        _both(stream.mean_before, stream.mean_since, number),
-        _both(stream.missing_before, stream.missing_since, share),
+        "-" if stream.share_before is None else f"{number(stream.share_before)} → {number(stream.share_since)}",
         since_words(stream),
         f"{stream.events:,}",
-        ", ".join(f"{test.test} {number(test.statistic)} p {number(test.p_value)}" for test in stream.tests) or "-",
+        ", ".join(words_of_test(test) for test in stream.tests) or "-",
     )
 
 
-def _both(before: float | None, since: float | None, words: object) -> str:
-    assert callable(words), "a function of a number"
-    return "-" if before is None or since is None else f"{words(before)} → {words(since)}"
+def words_of_test(test: DriftTest) -> str:
+    """Return a test with its statistic and its adjusted p-value.
+
+    >>> from adaptive_stream.contracts.drift import DriftTest
+    >>> words_of_test(DriftTest(test="welch_t", statistic=-31.9, p_value=1e-218))
+    't -31.90 (p < 0.0001)'
+    """
+    p = f"< {SMALL}" if test.p_value < SMALL else f"= {number(test.p_value)}"
+    return f"{TESTS.get(test.test, test.test)} {number(test.statistic)} (p {p})"
+
+
+def filled(streams: Sequence[DriftedStream]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return the columns in which some stream has something, and the rows."""
+    rows = [stream_cells(stream) for stream in streams]
+    kept = [n for n in range(len(COLUMNS)) if any(row[n] != "-" for row in rows)]
+    return [COLUMNS[n] for n in kept], [tuple(row[n] for n in kept) for row in rows]
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -122,9 +136,9 @@ def drift_section(
         made.append(chart)
     streams = [*drift.performance.streams, *drift.data.streams]
     if streams:
-        rows = [stream_cells(stream) for stream in streams]
-        more = len(rows[limit:])
-        made.append(tables.table("What moved most", COLUMNS, rows[:limit], chars=chars, more=more, words=len(COLUMNS)))
+        columns, rows = filled(streams[:limit])
+        more = len(streams[limit:])
+        made.append(tables.table("What moved most", columns, rows, chars=chars, more=more, words=len(columns)))
     moved = streams[: min(MAX_SHOWN, limit)] if pictures == ALL_PICTURES else []
     found = [histogram(stream, name=f"{scene.name}-h{number}") for number, stream in enumerate(moved)]
     drawn = [element("div", picture) for picture in found if picture is not None]

@@ -164,8 +164,8 @@ def test_drift_is_told_in_words_with_its_evidence_over_time_and_what_moved() -> 
     for phrase in (
         "Inputs and outputs: drifted since the alarm of 2 Jun 2013, 16:00 UTC; evidence 10^6.5, alarm at 10^6.0",
         "Performance: watching 5,300 since its reference",
-        "temp 71 % down -0.8321 sd 61.50 → 38.25 0 % → 2 % 2 Jun 2013, 06:00",
-        "ks 0.4100 p 2.00e-05",
+        "temp 71 % down -0.8321 sd 0.6150 → 0.3825 2 Jun 2013, 06:00",
+        "KS 0.4100 (p < 0.0001)",
         "wind_speed",
         "data 10^6.5",
     ):

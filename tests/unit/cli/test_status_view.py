@@ -103,8 +103,8 @@ def test_drift_is_told_by_a_verb_of_its_own(capsys: pytest.CaptureFixture[str]) 
         "inputs and outputs: drifted since the alarm of 2 Jun 2013, 16:00 UTC; evidence 10^6.5, alarm at 10^6.0",
         "performance: watching 5,300 since its reference; evidence 10^1.2",
         "neighbours correlate by 0.31",
-        "temp 71 % down -0.8321 sd 61.50 → 38.25",
-        "2 Jun 2013, 06:00 (2 Jun 2013, 05:00 to 2 Jun 2013, 07:00) 412 ks 0.4100 p 2.00e-05",
+        "temp 71 % down -0.8321 sd 0.6150 → 0.3825",
+        "2 Jun 2013, 06:00 (2 Jun 2013, 05:00 to 2 Jun 2013, 07:00) 412 KS 0.4100 (p < 0.0001)",
         "1 Jun 2013, 20:00 covariate wind_speed wider",
         "drift is not watched",
     ):
