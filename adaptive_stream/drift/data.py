@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from adaptive_stream.drift import chance, rank
+from adaptive_stream.drift import chance, classic, rank
 from adaptive_stream.drift.correlation import believed, lags
 from adaptive_stream.drift.layout import (
     BINS,
@@ -75,6 +75,8 @@ class Data:
         self.wanted = -(-(config.reference_predictions - self.sampled) // self.b) * self.b
         self.is_frozen = config.reference == "frozen" or config.mode == "classic"
         self.line = config.budget_events
+        self.is_classic = config.mode == "classic"
+        self.window = -(-config.classic_window // self.b)  # blocks
         self._cap = float(HEADROOM * self.line / layout.weights.min())
         self.lags = layout.streams + len(layout.categorical) + layout.columns
 
@@ -205,6 +207,10 @@ class Data:
         counts = (run.end - run.at)[groups]
         due = self.wanted - col["pooled"][rows]
         counts = np.where(due > 0, np.minimum(counts, due - filled), counts)
+        if self.is_classic:
+            classic.begin(table, rows[col["recent_blocks"][rows, 0] >= self.window])
+            room = (self.window - col["recent_blocks"][rows, 0].astype(np.int64)) * self.b - filled
+            counts = np.where(due > 0, counts, np.minimum(counts, room))
         order = widest(filled, counts, b)
         groups, rows, filled, counts, due = (one[order] for one in (groups, rows, filled, counts, due))
         found = cut(filled, counts, b)
@@ -241,8 +247,9 @@ class Data:
         pool, after = self._pools(table, rows, found, growing, coded)
         events = begun[owner] + turn * self.b + np.arange(self.b)[:, None]
         ranks = rank.rank(coded, pool, col["seed"][rows][owner], events)
-        judged = self._bets(table, rows, owner, is_counting=is_counting, coded=coded, pool=pool, ranks=ranks)
-        stop, alarmed = self._rounds(table, rows, found, coded=coded, judged=judged)
+        is_idle = is_counting | self.is_classic
+        judged = self._bets(table, rows, owner, is_counting=is_idle, coded=coded, pool=pool, ranks=ranks)
+        stop, alarmed = self._rounds(table, rows, found, is_counting=is_counting, coded=coded, judged=judged)
         grown = np.minimum(growing, stop)
         col["pooled"][rows] += grown * self.b
         for group in alarmed.tolist():  # what came after the alarm is taken out again
@@ -335,7 +342,9 @@ class Data:
             found[:, layout.at_levels :].reshape(len(found), len(LEVEL) * LEVELS, -1)[:] *= ~no_level[:, None]
         return found
 
-    def _rounds(self, table: Rows, rows: Places, found: Cut, *, coded: Coded, judged: Judged) -> tuple[Places, Places]:
+    def _rounds(
+        self, table: Rows, rows: Places, found: Cut, *, is_counting: NDArray[np.bool_], coded: Coded, judged: Judged
+    ) -> tuple[Places, Places]:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col = table.col
         evidence = col["evidence"][rows]
@@ -348,14 +357,34 @@ class Data:
         is_over = (self.total(e) >= self.line) & (col["data_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
         col["evidence"][rows] = e[found.at(stop - 1)]
-        self.since.advance(table, rows, found, stop, log_e=score, coded=coded)
+        is_new = np.repeat(is_counting[found.owner][:, None], self.layout.columns, axis=1) if self.is_classic else None
+        self.since.advance(table, rows, found, stop, log_e=score, coded=coded, is_new=is_new)
+        if self.is_classic:
+            alarmed = self._windows(table, rows, is_counting)
         return stop, alarmed
+
+    def _windows(self, table: Rows, rows: Places, is_counting: NDArray[np.bool_]) -> Places:
+        """Test the windows that are full, and return the groups that alarm; a pass never goes beyond a window."""
+        col = table.col
+        is_full = (col["recent_blocks"][rows, 0] >= self.window) & ~is_counting
+        for series in rows[is_full].tolist():
+            classic.judge(self, table, series)
+        is_over = is_full & (col["data_alarm_at"][rows] < 0)
+        return np.flatnonzero(is_over & (self.total(col["evidence"][rows]) >= self.line))
+
+    def weighed(self, evidence: Single) -> Single:
+        """Return the parts that add up to a stream's share, (n, bets)."""
+        return evidence if self.is_classic else evidence * self.layout.weights
 
     def total(self, evidence: Single) -> Single:
         """Return what is compared with the alarm line, (n, bets) to (n,)."""
-        weighed = evidence * self.layout.weights
+        if self.is_classic:  # Holm has paid for the number already
+            largest: Single = np.max(evidence, axis=1)
+            return largest
+        weighed = self.weighed(evidence)
         if self.config.combine == "strict":
-            return self.layout.by_stream(weighed).max(axis=1).astype(np.float32)
+            most: Single = np.max(self.layout.by_stream(weighed), axis=1).astype(np.float32)
+            return most
         total: Single = np.sum(weighed, axis=1)
         return total
 
@@ -364,6 +393,8 @@ class Data:
         col = table.col
         col["reference_at"][done] = now_ms
         col["reference_version"][done] += 1
+        if self.is_classic:
+            classic.begin(table, done)
         pairs = self.wanted // self.b * (self.b - 1)
         lag, pool, levels = (col[name][done].astype(np.float64) for name in ("lag", "pool", "pool_levels"))
         col["lag"][done] = believed(self.layout, lag / pairs, pool / self.wanted, levels / self.wanted, pairs=pairs)

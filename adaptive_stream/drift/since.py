@@ -55,7 +55,17 @@ class Since:
         yield Column("recent_sums", "<f4", (2, numeric))
         yield Column("recent_blocks", "<u2", (layout.columns,))
 
-    def advance(self, table: Rows, rows: Places, found: Cut, stop: Places, *, log_e: Single, coded: Coded) -> None:
+    def advance(
+        self,
+        table: Rows,
+        rows: Places,
+        found: Cut,
+        stop: Places,
+        *,
+        log_e: Single,
+        coded: Coded,
+        is_new: NDArray[np.bool_] | None,
+    ) -> None:
         """Take blocks: where the score of a bet was last nothing its change began, if there is one.
 
         Args:
@@ -65,6 +75,7 @@ class Since:
             stop: how many of each group count.
             log_e: of the dated bets, (blocks, dated); used up.
             coded: what the blocks hold.
+            is_new: columns whose window begins with each block; None where that is for the scores to say.
         """
         col = table.col
         score = col["score"][rows]
@@ -78,7 +89,8 @@ class Since:
         clear = last_clear(found, log_e <= 0, stop)
         before = np.where(clear >= 0, -1 - clear, col["age"][rows])
         col["age"][rows] = np.minimum(before + stop[:, None], OLDEST)
-        is_new = changed(found, leader, self._leaders(log_e))
+        if is_new is None:
+            is_new = changed(found, leader, self._leaders(log_e))
         self._remember(table, rows, found, stop, is_new=is_new, coded=coded)
 
     def _remember(

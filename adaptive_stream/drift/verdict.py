@@ -34,8 +34,8 @@ TESTS = "kolmogorov_smirnov", "mann_whitney", "welch_t", "variance"
 TOLD = 5  # findings of a verdict: whoever wants more asks for one stream
 LEVEL = 0.05  # of Holm's p-values, at which a feature counts as affected
 # The argmax of a walk with drift I and variance 2 I is within 5.5 / I of the truth in 95 % (Bai, "Estimating multiple
-# breaks one at a time", Econometric Theory 13, 1997: 11 in units of variance over squared drift). A score that has led to
-# an alarm overstates I; 7 covers a change of +.5 sd as often as 5.5 would without that.
+# breaks one at a time", Econometric Theory 13, 1997: 11 in units of variance over squared drift). A score that has led
+# to an alarm overstates I; 7 covers a change of +.5 sd as often as 5.5 would without that.
 SPREAD = 7.0
 # medium and high: Romano et al. 2006 for Cliff's delta; Cohen 1988, ch. 6, for the arcsine difference of shares (small
 # and medium there); a variance by half and by more than twice; a loss by the product's own alerts
@@ -199,7 +199,7 @@ def four(before: Array, since: Array, old: Moments, new: Moments) -> list[Tested
 def data_verdict(data: Data, table: Rows, series: int) -> Verdict:
     """Return what is known of the drift of a series' inputs and outputs."""
     layout, col = data.layout, table.col
-    weighed = (col["evidence"][series] * layout.weights)[None]
+    weighed = data.weighed(col["evidence"][series][None])
     by_stream = layout.by_stream(weighed)[0]
     samples = Samples(data, table, series)
     tested = samples.tests()
@@ -296,7 +296,10 @@ def _effect(samples: Samples, place: int, direction: Direction, level: int, *, i
 def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, int]:
     """Return when the score of a bet was last nothing, and an interval around it."""
     layout, col = data.layout, table.col
-    end = int(col["events"][series]) - data.waiting(table, series)
+    end, begun = int(col["events"][series]) - data.waiting(table, series), int(col["begun"][series])
+    if data.is_classic:  # somewhere in this window or the one before, which did not see it
+        window = int(col["recent_blocks"][series, 0]) * data.b
+        return end - window, max(begun, end - 2 * window), end
     alike = [
         place
         for place, one in enumerate(layout.dated.tolist())
@@ -306,7 +309,7 @@ def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, in
     events = int(col["age"][series, place]) * data.b
     score = float(col["score"][series, place])
     radius = SPREAD * events / score if score > 0 else math.inf
-    begun, since = int(col["begun"][series]), end - events
+    since = end - events
     low = begun if radius > since - begun else round(since - radius)
     high = end if radius > end - since else round(since + radius)
     return since, low, high

@@ -32,7 +32,6 @@ STEP = 50  # events of every series that are fed at once
 RUNS = 200
 BEFORE = 5_000  # the reference and 3,000 events more
 LEVELS = [f"l{number}" for number in range(10)]
-DATA = "ADAPTIVE_STREAM_DATA"
 
 
 class Seen(NamedTuple):
@@ -182,7 +181,7 @@ def bernoulli(
     ],
 )
 def test_a_rise_of_the_error_is_found_soon(
-    error: float, stated: float | None, rho: float, budget: float, what: str, goal: float, figures: Figures
+    *, error: float, stated: float | None, rho: float, budget: float, what: str, goal: float, figures: Figures
 ) -> None:
     dice, runs = np.random.default_rng(3), 400
     drift = made(runs, budget_events=budget, stated=stated)

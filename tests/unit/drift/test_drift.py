@@ -184,6 +184,34 @@ def test_a_change_of_many_features_at_once_is_seen_along_a_direction() -> None:
     assert alarm.verdict.findings[0].stream == "projection_1"
 
 
+@pytest.mark.parametrize(
+    ("change", "direction"), [(up, Direction.UP), (wider, Direction.WIDER), (narrower, Direction.NARROWER)]
+)
+def test_the_classic_mode_tests_windows_that_do_not_overlap(change: Change, direction: Direction) -> None:
+    made, dice = settled(mode="classic", classic_window=300, reference_predictions=1_000)
+    changed = values(dice, 1_500)
+    change(changed, dice)
+    verdict = feed(made, changed)[0].verdict
+    leading = verdict.findings[0]
+    assert (leading.stream, leading.direction) == ("a", direction)
+    assert leading.since_low <= 3_000 <= leading.since_high
+    assert verdict.is_alarm
+    assert verdict.affected == ("a",)
+
+
+def test_the_classic_mode_is_the_same_however_events_are_batched() -> None:
+    dice = np.random.default_rng(14)
+    data = np.concatenate([values(dice, 2_500), values(dice, 2_500) + 0.5])
+    data[:, 2] = np.floor(data[:, 2])
+    for after in ("keep", "rereference"):
+        whole, parts = (drift(mode="classic", classic_window=100, after_alarm=after) for _ in range(2))
+        told = feed(whole, data)
+        found = [alarm for start in range(0, 5_000, 37) for alarm in feed(parts, data[start : start + 37])]
+        assert [repr(alarm.verdict) for alarm in told] == [repr(alarm.verdict) for alarm in found]
+        assert told
+        assert whole.table.page(0) == parts.table.page(0)
+
+
 # -- losses --------------------------------------------------------------------------------------------------------
 
 

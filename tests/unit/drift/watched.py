@@ -28,7 +28,7 @@ def drift(
     features: Sequence[Feature] = FEATURES,
     stated: float | None = None,
     classes: int = 0,
-    **settings: Any,
+    **settings: Any,  # noqa: ANN401 - of the configuration
 ) -> Drift:
     given = {"reference_predictions": REFERENCE, "reference_labels": 400, **settings}
     made = Drift(DriftConfig(**given), features=features, stated_loss=stated, classes=classes)
