@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from adaptive_stream.embedded import EmbeddedKafka
-from benchmarks import monitor, speed, waiting
+from benchmarks import drift, monitor, speed, waiting
 from benchmarks.day import day
 from benchmarks.report import Report
 
@@ -26,10 +26,11 @@ BENCHMARKS = {
     "restore": waiting.restore,
     "takeover": waiting.takeover,
     "monitor": monitor.monitor,
+    "drift": drift.drift,
     "day": day,
 }
 LONG = {"day"}  # half an hour: only when it is named
-ALONE = {"monitor"}  # the core without a Kafka
+ALONE = {"monitor", "drift"}  # the core without a Kafka
 
 
 def main() -> None:
