@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 TOLD_FROM = 1 / 3  # of the way to an alarm (in powers of ten) a status names the streams that lead
 OVER = 1.001  # an alarm's evidence as a share of the line: beyond it, whatever rounding did
 URGENT = 1.0  # what a drift of the data has more while the performance drifts too
-SAID = 3  # streams that a summary names
+SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evidence from which on it does
 # a status shows histograms, an alert's evidence does not
 PICTURES = ("edges", "before", "since_counts")
 
@@ -234,8 +234,11 @@ class Drifts:
 
     def words(self, alarm: Alarmed, model_id: str) -> str:
         """Return an alarm in a sentence."""
-        said = "; ".join(_said(stream) for stream in alarm.streams[:SAID] if stream.share >= 0.05)
-        since = alarm.streams[0].since
+        # of a projection nobody knows what it is; the features beside it say the same in words
+        named = [stream for stream in alarm.streams if not stream.name.startswith("projection_")] or alarm.streams
+        clear = [stream for stream in named if stream.share >= CLEAR] or named[:1]
+        said = "; ".join(_said(stream) for stream in clear[:SAID])
+        since = clear[0].since
         what = {"covariate": "inputs", "label": "outputs", "performance": "performance"}[alarm.kind]
         return f"the {what} of {model_id} drifted: {said}" + (f", since about {since}" if since is not None else "")
 
