@@ -36,7 +36,7 @@ BLOCK = 16  # labels that are judged at once
 # Shifts of the mean loss in standard deviations of a 0/1 loss, and what each weighs. That it got better is news, but
 # nobody waits for it.
 SHIFTS = np.array([0.07, 0.16, 0.33, 0.7, -0.1, -0.3])
-WEIGHTS = np.array([0.25, 0.25, 0.25, 0.15, 0.05, 0.05], dtype=np.float32)
+WEIGHTS = np.array([0.2, 0.25, 0.35, 0.1, 0.05, 0.05], dtype=np.float32)
 DATED = (1, 4)
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed, or an error of a frozen pool
@@ -232,7 +232,8 @@ class Performance:
             e[one] = evidence[:going]
             now = score[:going]
             now += dated[one]
-            np.clip(now, 0, LARGEST_SCORE, out=now)
+            np.maximum(now, 0, out=now)
+            np.minimum(now, LARGEST_SCORE, out=now)
             dated[one] = now
         is_over = self.total(e) >= self.line
         is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     Counts = NDArray[np.uint16]
 
 MUTED = np.float32(-50.0)  # log evidence of a stream that nothing is known of: it counts for nothing
-EXTREME = np.float32(100.0)  # scales at which a value counts in the moments: one outlier must not undo them
 LEAST_SHARE = np.float32(1e-6)  # that is bet against, and its complement: single precision holds no less
 BIASES = 3.5  # standard errors of a frozen pool that pass for no change
 
@@ -75,12 +74,11 @@ def code(layout: Layout, values: Single, group: Places, bins: Bins) -> Coded:
     location, scale = bins.location[group], bins.scale[group]
     with np.errstate(invalid="ignore", over="ignore"):
         near = (numbers - location) / scale
-    np.clip(near, -EXTREME, EXTREME, out=near)
+    np.clip(near, -FARTHEST, FARTHEST, out=near)
     is_nothing = np.isnan(near)
     if is_nothing.any():
         near[is_nothing] = 0
     sums = _power_sums(near)
-    np.clip(near, -FARTHEST, FARTHEST, out=near)
     whole = np.concatenate([numbers, project(layout, near)], axis=2) if layout.projections else numbers
     codes = np.zeros(whole.shape, dtype=np.uint8)
     is_above = np.empty(whole.shape, dtype=np.bool_)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Numbers = TypeVar("Numbers", "NDArray[np.float32]", "NDArray[np.float64]")
 
 
+FEW = 4_096  # marks: so many are looked at one by one in the time that rounds of whole arrays take
+
+
 class Run:
     """One run of events.
 
@@ -164,6 +167,10 @@ def first_over(found: Cut, is_over: NDArray[np.bool_]) -> tuple[Places, Places]:
 def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
     """Return the last round of each closed group, before its stop, in which each column is clear; -1 for never."""
     last = np.full((len(stop), is_clear.shape[1]), -1, dtype=np.int64)
+    if is_clear.size < FEW:
+        block, column = np.nonzero(is_clear & (found.turn < stop[found.owner])[:, None])
+        last[found.owner[block], column] = found.turn[block]  # of one place the latest is written last
+        return last
     for turn, one in enumerate(found.rounds):
         going = one.stop - one.start
         np.copyto(last[:going], turn, where=is_clear[one] & (turn < stop[:going])[:, None])
