@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Places = NDArray[np.int64]
 
-TOLD_FROM = 1 / 3  # of the way to an alarm (in powers of ten) a status names the streams that lead
+# Powers of ten before an alarm at which a status names the streams that lead. Evidence of nothing is about as large as
+# the number of events seen, so that far from the line a name would be a rumour.
+NEAR = 0.5
 OVER = 1.001  # an alarm's evidence as a share of the line: beyond it, whatever rounding did
 URGENT = 1.0  # what a drift of the data has more while the performance drifts too
 SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evidence from which on it does
@@ -135,7 +137,9 @@ class Drifts:
             if not alarm.is_dated:
                 alarm.streams = self._dated(alarm.streams, alarm.numbers, *key, now_ms=now_ms)
                 alarm.is_dated = True
-            if self._state(*key).phase is Phase.WATCHING:
+            state = self._state(*key)
+            # against a stated objective losses are judged at once; the alarm lasts as long as a reference would take
+            if state.phase is Phase.WATCHING and state.gathered >= state.wanted:
                 del self.alarms[key]
 
     # -- what is told ------------------------------------------------------------------------------------------------
@@ -154,11 +158,9 @@ class Drifts:
             "performance_gain": np.where(is_worse, 0.0, np.maximum(performance / line, 0.0)),
         }
         share = {name: np.minimum(values, 1.0) for name, values in share.items()}  # beyond it only an alarm
-        places = {int(one): place for place, one in enumerate(series)}
         for (one, _), alarm in self.alarms.items():
-            if one in places:
-                name = "data_drift" if not alarm.is_performance else "performance_gain" if alarm.is_gain else None
-                share[name or "performance_drift"][places[one]] = OVER
+            name = "data_drift" if not alarm.is_performance else "performance_gain" if alarm.is_gain else None
+            share[name or "performance_drift"][series == one] = OVER
         is_urgent = (share["data_drift"] > 1.0) & (share["performance_drift"] > 1.0)
         share["data_drift"][is_urgent] += URGENT
         labels, events = col["labels"][series].astype(np.float64), col["events"][series].astype(np.float64)
@@ -169,23 +171,27 @@ class Drifts:
         is_worse: NDArray[np.bool_] = SHIFTS[strongest] > 0
         return is_worse
 
-    def status(self, series: int, *, now_ms: int) -> DriftStatus:
-        """Return what is known of a series' drift."""
-        history = [
-            PastDrift(at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=_sign(past.effect))
-            for past in self.engine.history(series)
+    def statuses(self, series: Places, *, now_ms: int) -> list[DriftStatus]:
+        """Return what is known of the drift of these series."""
+        data, losses = self.engine.states(series)
+        return [
+            DriftStatus(
+                data=self._watch(one, data[place], is_performance=False, now_ms=now_ms),
+                performance=self._watch(one, losses[place], is_performance=True, now_ms=now_ms),
+                history=[
+                    PastDrift(
+                        at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=_sign(past.effect)
+                    )
+                    for past in self.engine.history(one)
+                ],
+            )
+            for place, one in enumerate(series.tolist())
         ]
-        return DriftStatus(
-            data=self._watch(series, is_performance=False, now_ms=now_ms),
-            performance=self._watch(series, is_performance=True, now_ms=now_ms),
-            history=history,
-        )
 
-    def _watch(self, series: int, *, is_performance: bool, now_ms: int) -> DriftWatch:
-        state, alarm = self._state(series, is_performance), self.alarms.get((series, is_performance))
-        col = self.engine.table.col
+    def _watch(self, series: int, state: State, *, is_performance: bool, now_ms: int) -> DriftWatch:
+        alarm, col = self.alarms.get((series, is_performance)), self.engine.table.col
         streams = alarm.streams if alarm is not None else []
-        if alarm is None and state.phase is Phase.WATCHING and state.log10_evidence > TOLD_FROM * state.log10_line:
+        if alarm is None and state.phase is Phase.WATCHING and state.log10_evidence > state.log10_line - NEAR:
             engine = self.engine
             verdict = engine.performance_verdict(series) if is_performance else engine.data_verdict(series)
             streams = self._dated(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptive_stream.config.rule import Rule
+    from adaptive_stream.contracts.drift import DriftStatus
     from adaptive_stream.core.fleet import Fleet
     from adaptive_stream.monitor.figures import Ends, Figure
     from adaptive_stream.monitor.monitor import Looked
@@ -142,11 +143,17 @@ def model_statuses(fleet: Fleet, rows: NDArray[np.int64], *, now_ms: int) -> lis
     found[TOTAL] = _total(fleet, series)
     ends = figures.intervals({name: found[name] for name in found if name not in FLOW})
     view = View(fleet.family, fleet.monitor, series, now_ms=now_ms)
+    drifts = fleet.drift.statuses(series, now_ms=now_ms) if fleet.drift is not None else [None] * len(series)
     of_row: dict[int, list[int]] = {}
     for place, owner in enumerate(owners[series].tolist()):
         of_row.setdefault(owner, []).append(place)
     return [
-        _model(fleet, row, [_series(fleet, found, ends, view, place) for place in of_row.get(row, [])], now_ms=now_ms)
+        _model(
+            fleet,
+            row,
+            [_series(fleet, found, ends, view, drift=drifts[place], place=place) for place in of_row.get(row, [])],
+            now_ms=now_ms,
+        )
         for row in rows.tolist()
     ]
 
@@ -171,7 +178,13 @@ def _model(fleet: Fleet, row: int, series: list[SeriesStatus], *, now_ms: int) -
 
 
 def _series(
-    fleet: Fleet, found: Mapping[str, Figure], ends: Mapping[str, Ends], view: View, place: int
+    fleet: Fleet,
+    found: Mapping[str, Figure],
+    ends: Mapping[str, Ends],
+    view: View,
+    *,
+    drift: DriftStatus | None,
+    place: int,
 ) -> SeriesStatus:
     monitor, series = fleet.monitor, int(view.series[place])
     col, main = monitor.series.col, monitor.baselines.main
@@ -207,7 +220,7 @@ def _series(
         panes=view.panes(place),
         alerts={alert.alertname: alert.stage for alert in alerts},
         open_alerts=alerts,
-        drift=fleet.drift.status(series, now_ms=view.now_ms) if fleet.drift is not None else None,
+        drift=drift,
     )
 
 

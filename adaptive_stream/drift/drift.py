@@ -209,24 +209,30 @@ class Drift:
         logs = [np.log10(np.maximum(one, 1e-12)).astype(np.float64) for one in (data, performance)]
         return logs[0], logs[1], log10(self.config.budget_events)
 
+    def states(self, series: Places) -> tuple[list[State], list[State]]:
+        """Return how far the watching of these series is: of inputs and outputs, and of losses."""
+        col = self.table.col
+        data, losses, line = self.evidence(series)
+        parts = (
+            (data, "events", "begun", "data_alarm_at", self.config.reference_predictions, self.data),
+            (losses, "labels", "labels_begun", "performance_alarm_at", self.performance.wanted, self.performance),
+        )
+        found = []
+        for logs, count, begun, alarm, wanted, part in parts:
+            gathered = np.minimum(col[count][series] - col[begun][series], wanted).tolist()
+            is_ready, is_alarmed = part.is_watching(self.table, series).tolist(), (col[alarm][series] >= 0).tolist()
+            phases = [_phase(is_ready=r, is_alarmed=a) for r, a in zip(is_ready, is_alarmed, strict=True)]
+            each = zip(phases, gathered, logs.tolist(), strict=True)
+            found.append([State(phase, seen, wanted, log, line) for phase, seen, log in each])
+        return found[0], found[1]
+
     def data_state(self, series: int) -> State:
         """Return how far the watching of a series' inputs and outputs is."""
-        col = self.table.col
-        gathered = int(min(col["events"][series] - col["begun"][series], self.config.reference_predictions))
-        is_ready = bool(self.data.is_watching(self.table, np.array([series]))[0])
-        phase = _phase(is_ready=is_ready, is_alarmed=bool(col["data_alarm_at"][series] >= 0))
-        logs, _, line = self.evidence(np.array([series]))
-        return State(phase, gathered, self.config.reference_predictions, float(logs[0]), line)
+        return self.states(np.array([series]))[0][0]
 
     def performance_state(self, series: int) -> State:
         """Return how far the watching of a series' losses is."""
-        col = self.table.col
-        wanted = self.performance.wanted
-        gathered = int(min(col["labels"][series] - col["labels_begun"][series], wanted))
-        is_ready = bool(self.performance.is_watching(self.table, np.array([series]))[0])
-        phase = _phase(is_ready=is_ready, is_alarmed=bool(col["performance_alarm_at"][series] >= 0))
-        _, logs, line = self.evidence(np.array([series]))
-        return State(phase, gathered, wanted, float(logs[0]), line)
+        return self.states(np.array([series]))[1][0]
 
     def data_verdict(self, series: int) -> Verdict:
         """Return what is known of a series' inputs and outputs, alarm or not."""

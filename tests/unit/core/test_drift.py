@@ -125,6 +125,13 @@ def test_a_loss_that_rises_is_a_drift_of_performance_and_makes_that_of_the_data_
     assert "high" in urgent
 
 
+def test_a_loss_beyond_a_stated_objective_is_found_without_a_reference() -> None:
+    scene = Weather(".monitor.baseline=0.9")
+    told = scene.days(700, accuracy=0.6)
+    assert named(told, "PerformanceDrift")[0] == "firing"
+    assert not named(scene.days(100, accuracy=0.6), "PerformanceImproved")
+
+
 def test_a_loss_that_falls_is_news() -> None:
     scene = Weather()
     scene.days(2_000, accuracy=0.7)

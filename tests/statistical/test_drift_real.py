@@ -1,0 +1,121 @@
+"""The watching of real streams: shuffled they do not drift, whatever their distributions.
+
+What is stated here is quoted in docs/decisions/drift.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from adaptive_stream.config.drift import DriftConfig
+from adaptive_stream.config.family import Feature
+from adaptive_stream.demo import flights as year
+from adaptive_stream.demo import model as serving
+from adaptive_stream.drift.drift import Drift
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptive_stream.drift.drift import Alarm
+    from tests.statistical.figure import Figures
+
+    Array = NDArray[np.float64]
+
+DATA = "ADAPTIVE_STREAM_DATA"
+NUMBERS = ("AGEP", "SCHL")  # the others of the census are codes
+ORDERS = 24  # shuffles of each stream, side by side
+STEP = 500
+BUDGET = 1e6
+
+
+class Stream(NamedTuple):
+    """Rows of a real stream, in its order."""
+
+    features: list[Feature]
+    values: Array
+    outputs: Array
+    losses: Array  # NaN where there is no label
+
+
+def flights() -> Stream:
+    whole = year.load()
+    outputs = serving.fit(whole, seed=1).predict(whole)
+    features = [Feature(name=name) for name in whole.numbers]
+    features += [Feature(name=name, kind="categorical", levels=whole.levels[name]) for name in ("carrier", "origin")]
+    columns = [*whole.numbers.values(), *(whole.codes[name].astype(float) for name in ("carrier", "origin"))]
+    losses = np.where(whole.label < 0, np.nan, (outputs >= 0.5) != (whole.label == 1))
+    return Stream(features, np.stack(columns, axis=1), outputs, losses)
+
+
+def census() -> Stream:
+    folder = os.environ.get(DATA)
+    if not folder:
+        pytest.skip(f"{DATA} does not name the folder with employment_ma.csv.gz")
+    with gzip.open(Path(folder) / "employment_ma.csv.gz", "rt", encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
+    table = {name: np.array(column) for name, column in zip(header, zip(*rows, strict=True), strict=True)}
+    features, columns = [], []
+    for name in header[1:17]:
+        if name in NUMBERS:
+            features.append(Feature(name=name))
+            columns.append(table[name].astype(float))
+        else:
+            levels, codes = np.unique(table[name], return_inverse=True)
+            features.append(Feature(name=name, kind="categorical", levels=levels.tolist()))
+            columns.append(codes.astype(float))
+    losses = (table["prediction"] != table["employed"]).astype(float)
+    return Stream(features, np.stack(columns, axis=1), table["predicted_probability"].astype(float), losses)
+
+
+def watched(stream: Stream, orders: list[NDArray[np.int64]], **settings: float) -> tuple[list[Alarm], list[Alarm]]:
+    """Return the alarms of data and of performance over all orders of the rows, each a series."""
+    drift = Drift(DriftConfig(budget_events=BUDGET, **settings), features=stream.features)
+    for number in range(len(orders)):
+        drift.add(("m", "v", f"c{number}"))
+    data, performance = [], []
+    series = np.tile(np.arange(len(orders)), STEP)
+    for start in range(0, len(stream.values) - STEP, STEP):
+        rows = np.stack([order[start : start + STEP] for order in orders], axis=1).ravel()
+        now_ms = np.repeat(np.arange(start, start + STEP), len(orders))
+        absent = np.full(len(rows), np.nan)
+        data += drift.observe(series, stream.values[rows], stream.outputs[rows], absent, now_ms=now_ms)
+        is_known = ~np.isnan(stream.losses[rows])
+        performance += drift.losses(series[is_known], stream.losses[rows][is_known], now_ms=now_ms[is_known])
+    return data, performance
+
+
+@pytest.mark.parametrize("name", ["flights", "census"])
+def test_a_real_stream_that_is_shuffled_alarms_no_more_often_than_the_dial_says(name: str, figures: Figures) -> None:
+    stream = flights() if name == "flights" else census()
+    dice = np.random.default_rng(17)
+    orders = [dice.permutation(len(stream.values)) for _ in range(ORDERS)]
+    data, performance = watched(stream, orders)
+    events = ORDERS * len(stream.values)
+    for what, alarms in (("data", data), ("performance", performance)):
+        count, each = len(alarms), BUDGET / events
+        low, high = chi2.ppf(0.025, 2 * count) / 2 * each if count else 0.0, chi2.ppf(0.975, 2 * count + 2) / 2 * each
+        figures.add(
+            f"{name}, shuffled: alarms of {what} in 1e6 events", count * each, low=low, high=high, goal="<= 1",
+            met=count * each <= 1,
+        )  # fmt: skip
+        assert low <= 1, "no more than the dial says, as far as so many events can tell"
+
+
+def test_the_census_in_order(figures: Figures) -> None:
+    stream = census()
+    data, performance = watched(stream, [np.arange(len(stream.values))])
+    for what, alarms in (("data", data), ("performance", performance)):
+        told = [f"{one.verdict.at}: {one.verdict.findings[0].stream}" for one in alarms]
+        count = float(len(alarms))
+        figures.add(f"census in order: alarms of {what} ({'; '.join(told)})", count, low=count, high=count,
+                    goal="none, reported", met=True)  # fmt: skip
+    worse = [one for one in performance if one.verdict.findings[0].direction == "up"]
+    assert len(worse) <= 1, "11,300 people in group quarters in a row, on whom the model is wrong more often"
