@@ -235,6 +235,7 @@ class Drifts:
             "effect": alarm.severity,
             "streams": streams,
             "affected": alarm.affected,
+            "recommendation": _advice(alarm),
             "budget_events": self.engine.config.budget_events,
         }
 
@@ -359,3 +360,23 @@ def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share
         before=list(finding.before),
         since_counts=list(finding.counts),
     )
+
+
+def _advice(alarm: Alarmed) -> str:
+    """Return what to look at first, by what moved."""
+    leading = alarm.streams[0]
+    if alarm.is_performance:
+        if alarm.is_gain:
+            return (
+                "if it is to stay, make it the baseline (set_baseline); if nobody knows why, look for labels that leak"
+            )
+        return "retrain on what came since, or switch to a variant that was better"
+    if "missing" in leading.change:
+        return f"look at what delivers {leading.name}: its values are {leading.change}"
+    if leading.level is not None:
+        return (
+            f"look at {leading.name}: {leading.level} became more or less frequent; a new category belongs into levels"
+        )
+    if alarm.kind == "label":
+        return "the outputs moved, not one input: was the model exchanged? Then recalibrate, or move the threshold"
+    return "while the labels show no loss, let the reference follow; else retrain on what came since"

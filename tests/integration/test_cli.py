@@ -65,6 +65,12 @@ async def test_what_is_sent_is_measured_and_read_back(scene: Scene) -> None:
     assert "0.7500" in (await run(scene, "status", "m0")).stdout
     assert (await run(scene, "status", "stranger")).returncode == 1
 
+    drift = await run(scene, "drift", "m0")
+    assert "inputs and outputs: gathering its reference, 20 of 2,000" in drift.stdout, drift.stderr
+    [told] = json.loads((await run(scene, "drift", "m0", "--json")).stdout)
+    assert (told["drift"]["performance"]["state"], told["drift"]["performance"]["seen"]) == ("gathering", 20)
+    assert (await run(scene, "drift", "stranger")).returncode == 1
+
     last = await run(scene, "tail", "feedback", "--model", "m0", "-n", "3", "--json")
     assert [json.loads(line)["value"]["feedback_id"] for line in last.stdout.splitlines()] == ["f17", "f18", "f19"]
     assert (await run(scene, "tail", "feedback", "--model", "stranger")).stdout == ""

@@ -84,6 +84,7 @@ def test_inputs_that_move_are_news_that_names_them_while_the_performance_holds()
     assert (leading["name"], leading["change"]) == ("temp", "up")
     assert 0.5 < leading["effect"] < 1.5
     assert alert.evidence["kind"] == "covariate"
+    assert alert.evidence["recommendation"].startswith("while the labels show no loss")
     assert not named(told, "PerformanceDrift")
     drift = scene.status().series[0].drift
     assert drift is not None
@@ -121,6 +122,7 @@ def test_a_loss_that_rises_is_a_drift_of_performance_and_makes_that_of_the_data_
     assert alert.labels["severity"] == "medium"
     assert alert.evidence["streams"][0]["name"] == "loss"
     assert alert.evidence["streams"][0]["change"] == "up"
+    assert alert.evidence["recommendation"].startswith("retrain on what came since")
     urgent = [each.labels["severity"] for each in alerts(told) if each.labels["alertname"] == "DataDrift"]
     assert "high" in urgent
 
@@ -146,6 +148,7 @@ def test_values_that_begin_to_be_missing_are_found() -> None:
     [alert] = [each for each in alerts(scene.days(800, missing=0.3)) if each.labels["alertname"] == "DataDrift"]
     leading = alert.evidence["streams"][0]
     assert (leading["name"], leading["change"]) == ("temp", "more missing")
+    assert alert.evidence["recommendation"] == "look at what delivers temp: its values are more missing"
 
 
 def test_where_drift_is_not_watched_nothing_is_said_of_it() -> None:
