@@ -168,7 +168,7 @@ def default_rules(task: str, tolerance: float) -> dict[str, dict[str, Any]]:
         },
         "DataDrift": {
             "metric": "data_drift", "medium": 1.0, "high": 2.0, "severity": "info", "clear": 0.999, "min_count": 1,
-            "needs_evidence": False, "recommended_action": "inspect_inputs",
+            "needs_evidence": False, "repeat_s": 604_800, "recommended_action": "inspect_inputs",
         },
         "PerformanceDrift": {
             "metric": "performance_drift", "medium": 1.0, "clear": 0.999, "min_count": 1, "needs_evidence": False,
@@ -176,7 +176,7 @@ def default_rules(task: str, tolerance: float) -> dict[str, dict[str, Any]]:
         },
         "PerformanceImproved": {
             "metric": "performance_gain", "medium": 1.0, "severity": "info", "clear": 0.999, "min_count": 1,
-            "needs_evidence": False, "recommended_action": "review_the_baseline",
+            "needs_evidence": False, "repeat_s": 0, "recommended_action": "review_the_baseline",
         },
         "ReportedLatencyHigh": {
             "metric": "reported_latency_ms", "compare": "ratio", "medium": 2.0, "needs_evidence": False, "min_count": 2,
