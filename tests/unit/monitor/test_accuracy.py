@@ -286,7 +286,8 @@ def test_an_error_is_told_in_the_units_of_the_label() -> None:
     for number in range(400):
         stage.send(prediction(f"p{number}", 100.0), stage.correction(f"p{number}", 110.0))
     stage.step()
-    [alert] = alerts(stage.after(10))
+    alert, drift = alerts(stage.after(10))
+    assert drift.labels["alertname"] == "PerformanceDrift", "the objective is stated: no reference is waited for"
     assert (alert.labels["alertname"], alert.value, alert.evidence["baseline_n"]) == ("ErrorIncreased", 10, 200)
     assert alert.threshold == pytest.approx(2 + 0.05 * 20)
     assert alert.evidence["drop"] == pytest.approx(8 / 20)
@@ -300,7 +301,8 @@ def test_multiclass_accuracy_falls_like_any_other() -> None:
         label = ["red", "green", "blue"][number % 3]
         stage.send(prediction(f"p{number}", "green"), stage.correction(f"p{number}", label))
     stage.step()
-    [alert] = alerts(stage.after(10))
+    alert, drift = alerts(stage.after(10))
+    assert (alert.labels["alertname"], drift.labels["alertname"]) == ("AccuracyDegraded", "PerformanceDrift")
     assert alert.value == pytest.approx(1 / 3)
 
 
