@@ -212,13 +212,14 @@ class Progress:
 async def written_bytes(stage: Stage) -> int:
     """Return the bytes of keys, values and headers that workers have committed to this stage's topics so far."""
     names = [stage.prefix + topic.value for topic in Topic if topic not in INPUTS]
-    tps = [TopicPartition(name, number) for name in names for number in range(stage.partitions)]
     size = 0
-    async with AIOKafkaConsumer(bootstrap_servers=stage.bootstrap, isolation_level="read_committed") as consumer:
-        found = [tp for tp in tps if tp.partition in (consumer.partitions_for_topic(tp.topic) or ())]
-        end = await consumer.end_offsets(found)
-        consumer.assign(found)
-        await consumer.seek_to_beginning(*found)
+    consumer = AIOKafkaConsumer(
+        *names, bootstrap_servers=stage.bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
+    async with consumer:  # without a group it takes every partition itself
+        found = consumer.assignment()
+        assert found, "the topics of the stage are there"
+        end = await consumer.end_offsets(list(found))
         while any([await consumer.position(tp) < end[tp] for tp in found]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
