@@ -6,7 +6,6 @@ detectors do. Called by the fleet with whole arrays, in record order.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,10 +16,10 @@ from adaptive_stream.contracts.drift import (
     DriftedStream,
     DriftState,
     DriftStatus,
-    DriftTest,
     DriftWatch,
     PastDrift,
 )
+from adaptive_stream.core.finding import Alarmed, advice, numbers, said, sign, streams_of
 from adaptive_stream.drift.drift import Drift, Phase
 from adaptive_stream.drift.performance import SHIFTS, WEIGHTS
 from adaptive_stream.drift.verdict import Kind
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
     from adaptive_stream.config.family import Family
     from adaptive_stream.drift.drift import Alarm, State
-    from adaptive_stream.drift.verdict import Effect, Finding, Verdict
     from adaptive_stream.monitor.monitor import Monitor
 
     Array = NDArray[np.float64]
@@ -46,22 +44,6 @@ URGENT = 1.0  # what a drift of the data has more while the performance drifts t
 SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evidence from which on it does
 # a status shows histograms, an alert's evidence does not
 PICTURES = ("edges", "before", "since_counts")
-
-
-class Alarmed(msgspec.Struct, kw_only=True):
-    """An alarm until its successor's reference is complete."""
-
-    series: int
-    is_performance: bool
-    is_gain: bool
-    kind: str
-    severity: str
-    at_ms: int
-    version: int
-    affected: list[str]
-    streams: list[DriftedStream]
-    numbers: list[tuple[int, int, int]]  # of the events of each stream's since, since_low and since_high
-    is_dated: bool = False
 
 
 class Drifts:
@@ -107,10 +89,9 @@ class Drifts:
                 kind=verdict.kind.value,
                 severity=verdict.severity.value,
                 at_ms=at_ms,
-                version=verdict.reference_version,
                 affected=list(verdict.affected),
-                streams=_streams(verdict, self._classes),
-                numbers=_numbers(verdict),
+                streams=streams_of(verdict, self._classes),
+                numbers=numbers(verdict),
             )
 
     def rereference(self, series: Places) -> None:
@@ -180,7 +161,7 @@ class Drifts:
                 performance=self._watch(one, losses[place], is_performance=True, now_ms=now_ms),
                 history=[
                     PastDrift(
-                        at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=_sign(past.effect)
+                        at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=sign(past.effect)
                     )
                     for past in self.engine.history(one)
                 ],
@@ -195,7 +176,7 @@ class Drifts:
             engine = self.engine
             verdict = engine.performance_verdict(series) if is_performance else engine.data_verdict(series)
             streams = self._dated(
-                _streams(verdict, self._classes), _numbers(verdict), series, is_performance, now_ms=now_ms
+                streams_of(verdict, self._classes), numbers(verdict), series, is_performance, now_ms=now_ms
             )
             streams = [stream for stream in streams if stream.events]  # of no event since nothing can be said
         at_ms = int(col["losses_at" if is_performance else "reference_at"][series])
@@ -235,7 +216,7 @@ class Drifts:
             "effect": alarm.severity,
             "streams": streams,
             "affected": alarm.affected,
-            "recommendation": _advice(alarm),
+            "recommendation": advice(alarm),
             "budget_events": self.engine.config.budget_events,
         }
 
@@ -244,10 +225,10 @@ class Drifts:
         # of a projection nobody knows what it is; the features beside it say the same in words
         named = [stream for stream in alarm.streams if not stream.name.startswith("projection_")] or alarm.streams
         clear = [stream for stream in named if stream.share >= CLEAR] or named[:1]
-        said = "; ".join(_said(stream) for stream in clear[:SAID])
+        moved = "; ".join(said(stream) for stream in clear[:SAID])
         since = clear[0].since
         what = {"covariate": "inputs", "label": "outputs", "performance": "performance"}[alarm.kind]
-        return f"the {what} of {model_id} drifted: {said}" + (f", since about {since}" if since is not None else "")
+        return f"the {what} of {model_id} drifted: {moved}" + (f", since about {since}" if since is not None else "")
 
     # -- dates -------------------------------------------------------------------------------------------------------
 
@@ -299,84 +280,3 @@ def _stated_loss(family: Family) -> float | None:
     if stated is None:
         return None
     return stated / family.tolerance if family.task == "regression" else 1.0 - stated
-
-
-def _size(effect: Effect, change: str) -> tuple[float | None, str | None]:
-    """Return the size of an effect that fits its direction, with its unit."""
-    if effect.before is not None and effect.since is not None:
-        return effect.since - effect.before, "of the share" if "share" in change or " " in change else "of the loss"
-    if change in {"wider", "narrower"}:
-        return _finite(effect.variance_ratio), "times the variance"
-    return _finite(effect.shift), "sd"
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _sign(effect: float) -> str:
-    return "up" if effect > 0 else "down"
-
-
-def _said(stream: DriftedStream) -> str:
-    what = stream.name if stream.level is None else f"{stream.name} {stream.level}"
-    size = "" if stream.effect is None else f" by {abs(stream.effect):.3g} {stream.effect_unit}"
-    return f"{what} {stream.change}{size}"
-
-
-def _numbers(verdict: Verdict) -> list[tuple[int, int, int]]:
-    return [(finding.since, finding.since_low, finding.since_high) for finding in verdict.findings]
-
-
-def _streams(verdict: Verdict, classes: Sequence[str]) -> list[DriftedStream]:
-    """Return a verdict's findings in words; their dates are found later."""
-    total = sum(10**finding.log10_evidence for finding in verdict.findings) or 1.0
-    return [
-        _stream(finding, verdict, classes, share=10**finding.log10_evidence / total) for finding in verdict.findings
-    ]
-
-
-def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share: float) -> DriftedStream:
-    size, unit = _size(finding.effect, finding.direction.value)
-    level = finding.level
-    if level is not None and finding.stream == "output" and level.isdigit() and int(level) < len(classes):
-        level = classes[int(level)]
-    return DriftedStream(
-        name=finding.stream,
-        share=min(1.0, share),
-        change=finding.direction.value,
-        level=level,
-        effect=size,
-        effect_unit=unit,
-        share_before=_finite(finding.effect.before),
-        share_since=_finite(finding.effect.since),
-        events=max(0, verdict.at - finding.since),
-        tests=[
-            DriftTest(test=test.name, statistic=test.statistic, p_value=test.p_value)
-            for test in finding.tests
-            if math.isfinite(test.statistic) and math.isfinite(test.p_value)
-        ],
-        edges=[float(edge) for edge in finding.edges if math.isfinite(edge)],
-        before=list(finding.before),
-        since_counts=list(finding.counts),
-    )
-
-
-def _advice(alarm: Alarmed) -> str:
-    """Return what to look at first, by what moved."""
-    leading = alarm.streams[0]
-    if alarm.is_performance:
-        if alarm.is_gain:
-            return (
-                "if it is to stay, make it the baseline (set_baseline); if nobody knows why, look for labels that leak"
-            )
-        return "retrain on what came since, or switch to a variant that was better"
-    if "missing" in leading.change:
-        return f"look at what delivers {leading.name}: its values are {leading.change}"
-    if leading.level is not None:
-        return (
-            f"look at {leading.name}: {leading.level} became more or less frequent; a new category belongs into levels"
-        )
-    if alarm.kind == "label":
-        return "the outputs moved, not one input: was the model exchanged? Then recalibrate, or move the threshold"
-    return "while the labels show no loss, let the reference follow; else retrain on what came since"

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from adaptive_stream.contracts.events import Feedback
-from adaptive_stream.core.drift import Alarmed  # noqa: TC001 - msgspec reads it when it runs
+from adaptive_stream.core.finding import Alarmed  # noqa: TC001 - msgspec reads it when it runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

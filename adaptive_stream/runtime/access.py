@@ -253,7 +253,7 @@ async def _ask(config: Config, probe: Probe) -> Findings:
     names = [config.topics.name(topic) for topic in Topic]
     try:
         metadata = await probe.send(_Metadata(names))
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # how aiokafka says that the broker lacks a version of the request
         raise Fatal("this Kafka is older than 2.3 and cannot tell what is allowed") from error
     allowed: dict[str, int] = {}
     absent: list[str] = []

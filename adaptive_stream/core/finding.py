@@ -1,0 +1,118 @@
+"""The findings of the detectors in words: what moved, which way, how far, and what to look at first.
+
+Owns how a finding is said in a status and in an alert. Never dates anything and never keeps state. Called by the drift
+of a fleet.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from adaptive_stream.contracts.drift import DriftedStream, DriftTest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adaptive_stream.drift.verdict import Effect, Finding, Verdict
+
+
+class Alarmed(msgspec.Struct, kw_only=True):
+    """An alarm until its successor's reference is complete."""
+
+    series: int
+    is_performance: bool
+    is_gain: bool
+    kind: str
+    severity: str
+    at_ms: int
+    affected: list[str]
+    streams: list[DriftedStream]
+    numbers: list[tuple[int, int, int]]  # of the events of each stream's since, since_low and since_high
+    is_dated: bool = False
+
+
+def _size(effect: Effect, change: str) -> tuple[float | None, str | None]:
+    """Return the size of an effect that fits its direction, with its unit."""
+    if effect.before is not None and effect.since is not None:
+        return effect.since - effect.before, "of the share" if "share" in change or " " in change else "of the loss"
+    if change in {"wider", "narrower"}:
+        return _finite(effect.variance_ratio), "times the variance"
+    return _finite(effect.shift), "sd"
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def sign(effect: float) -> str:
+    """Return which way a remembered change went."""
+    return "up" if effect > 0 else "down"
+
+
+def said(stream: DriftedStream) -> str:
+    """Return a stream's change in a few words, for a summary."""
+    what = stream.name if stream.level is None else f"{stream.name} {stream.level}"
+    size = "" if stream.effect is None else f" by {abs(stream.effect):.3g} {stream.effect_unit}"
+    return f"{what} {stream.change}{size}"
+
+
+def numbers(verdict: Verdict) -> list[tuple[int, int, int]]:
+    """Return the numbers of the events between which each finding began: since, and its interval."""
+    return [(finding.since, finding.since_low, finding.since_high) for finding in verdict.findings]
+
+
+def streams_of(verdict: Verdict, classes: Sequence[str]) -> list[DriftedStream]:
+    """Return a verdict's findings in words; their dates are found later."""
+    total = sum(10**finding.log10_evidence for finding in verdict.findings) or 1.0
+    return [
+        _stream(finding, verdict, classes, share=10**finding.log10_evidence / total) for finding in verdict.findings
+    ]
+
+
+def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share: float) -> DriftedStream:
+    size, unit = _size(finding.effect, finding.direction.value)
+    level = finding.level
+    if level is not None and finding.stream == "output" and level.isdigit() and int(level) < len(classes):
+        level = classes[int(level)]
+    return DriftedStream(
+        name=finding.stream,
+        share=min(1.0, share),
+        change=finding.direction.value,
+        level=level,
+        effect=size,
+        effect_unit=unit,
+        share_before=_finite(finding.effect.before),
+        share_since=_finite(finding.effect.since),
+        events=max(0, verdict.at - finding.since),
+        tests=[
+            DriftTest(test=test.name, statistic=test.statistic, p_value=test.p_value)
+            for test in finding.tests
+            if math.isfinite(test.statistic) and math.isfinite(test.p_value)
+        ],
+        edges=[float(edge) for edge in finding.edges if math.isfinite(edge)],
+        before=list(finding.before),
+        since_counts=list(finding.counts),
+    )
+
+
+def advice(alarm: Alarmed) -> str:
+    """Return what to look at first, by what moved."""
+    leading = alarm.streams[0]
+    if alarm.is_performance:
+        if alarm.is_gain:
+            return (
+                "if it is to stay, make it the baseline (set_baseline); if nobody knows why, look for labels that leak"
+            )
+        return "retrain on what came since, or switch to a variant that was better"
+    if "missing" in leading.change:
+        return f"look at what delivers {leading.name}: its values are {leading.change}"
+    if leading.level is not None:
+        return (
+            f"look at {leading.name}: {leading.level} became more or less frequent; a new category belongs into levels"
+        )
+    if alarm.kind == "label":
+        return "the outputs moved, not one input: was the model exchanged? Then recalibrate, or move the threshold"
+    return "while the labels show no loss, let the reference follow; else retrain on what came since"
