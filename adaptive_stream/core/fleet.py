@@ -317,6 +317,11 @@ class Fleet:
             self.monitor.prefer(self._series_of(sequences), now_ms=now_ms)
         self._begin_run()
 
+    def settle(self) -> None:
+        """Leave nothing half done: the tables hold all that was flushed. Before they are read or saved."""
+        if self.drift is not None:
+            self.drift.catch_up()
+
     def _series_of(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         return self.join.col["series"][self.join.slots(sequences)].astype(np.int64)
 

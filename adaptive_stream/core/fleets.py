@@ -137,6 +137,7 @@ class Fleets:
         """Return a snapshot of what changed since the last one; later steps do not change it."""
         pages, directory = {}, []
         for fleet in self.fleets:
+            fleet.settle()
             for name, table in snapshot.tables(fleet).items():
                 prefix = f"{fleet.name}/{name}/"
                 pages.update({prefix + str(number): page for number, page in table.take_dirty().items()})
@@ -153,6 +154,7 @@ class Fleets:
         """
         parts = [str(self.stream_time_ms).encode()]
         for fleet in self.fleets:
+            fleet.settle()
             parts.append(msgspec.msgpack.encode(snapshot.head(fleet)))
             parts += snapshot.ring(fleet)
             for table in snapshot.tables(fleet).values():

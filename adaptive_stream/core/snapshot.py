@@ -67,7 +67,7 @@ def tables(fleet: Fleet) -> dict[str, Rows]:
 
 
 def head(fleet: Fleet) -> Head:
-    """Return the head of a flushed fleet."""
+    """Return the head of a settled fleet."""
     join = fleet.join
     slots = join.slots(np.arange(join.head, join.tail))
     offsets = join.col["offset"][slots]
@@ -94,7 +94,7 @@ def head(fleet: Fleet) -> Head:
         panes=fleet.family.monitor.panes,
         values=fleet.monitor.values,
         beat_ms=fleet.beat_ms,
-        drift_alarms=[*fleet.drift.alarms.values()] if fleet.drift is not None else [],
+        drift_alarms=[alarm for _, alarm in sorted(fleet.drift.alarms.items())] if fleet.drift is not None else [],
         drift_dropped=fleet.drift.engine.dropped if fleet.drift is not None else {},
     )
 

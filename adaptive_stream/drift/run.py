@@ -7,7 +7,7 @@ that where a run begins or ends changes nothing.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -85,11 +85,17 @@ class Cut(NamedTuple):
     starts: Places  # number of the first block of each round, and of the one after the last
     owner: Places  # group of each block
     turn: Places  # round of each block
+    rounds: list[slice]  # the blocks of each round
 
     @property
-    def rounds(self) -> list[slice]:
-        """The blocks of each round."""
-        return [slice(start, stop) for start, stop in pairwise(self.starts.tolist())]
+    def is_deep(self) -> bool:
+        """Whether whole arrays group by group are fewer than round by round."""
+        return len(self.rounds) > 2 * int(self.starts[1]) if self.rounds else False
+
+    def of(self, group: int) -> Places:
+        """Return the blocks of one group, in order."""
+        found: Places = self.starts[: self.full[group]] + group
+        return found
 
     def at(self, turns: Places) -> Places:
         """Return the block that each of the first groups has in a round."""
@@ -128,7 +134,8 @@ def cut(filled: Places, counts: Places, b: int) -> Cut:
     block = np.where(is_in, starts[np.where(is_in, number, 0)] + group, -1)
     turn = np.repeat(np.arange(rounds), going)
     owner = np.arange(len(turn)) - starts[turn]
-    return Cut(group, block, place % b, full, starts, owner, turn)
+    bounds = [slice(start, stop) for start, stop in pairwise(starts.tolist())]
+    return Cut(group, block, place % b, full, starts, owner, turn, bounds)
 
 
 def fill(found: Cut, filled: Places, values: Single, waiting: Single, rows: Places) -> Single:
@@ -154,6 +161,23 @@ def fill(found: Cut, filled: Places, values: Single, waiting: Single, rows: Plac
     return blocks
 
 
+def accumulated(found: Cut, held: NDArray[Any], values: NDArray[Any]) -> None:
+    """Add blocks to what their groups hold, one after the other: sums have the same bits however they were batched.
+
+    Args:
+        found: the blocks.
+        held: of each closed group, (groups, ...); changed.
+        values: of each block, (blocks, ...).
+    """
+    if found.is_deep:
+        for group in range(len(held)):
+            parts = np.concatenate([held[group : group + 1], values[found.of(group)]], dtype=held.dtype)
+            held[group] = np.add.accumulate(parts, axis=0, dtype=held.dtype)[-1]
+        return
+    for one in found.rounds:
+        held[: one.stop - one.start] += values[one]
+
+
 def first_over(found: Cut, is_over: NDArray[np.bool_]) -> tuple[Places, Places]:
     """Return how many blocks of each closed group count, up to the first that is over, and which groups have one."""
     stop = found.full[: int(found.starts[1])].copy()
@@ -171,6 +195,11 @@ def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
         block, column = np.nonzero(is_clear & (found.turn < stop[found.owner])[:, None])
         last[found.owner[block], column] = found.turn[block]  # of one place the latest is written last
         return last
+    if found.is_deep:
+        for group, end in enumerate(stop.tolist()):
+            backwards = is_clear[found.of(group)[:end]][::-1]
+            last[group] = np.where(backwards.any(axis=0), end - 1 - backwards.argmax(axis=0), -1)
+        return last
     for turn, one in enumerate(found.rounds):
         going = one.stop - one.start
         np.copyto(last[:going], turn, where=is_clear[one] & (turn < stop[:going])[:, None])
@@ -185,10 +214,7 @@ def changed(found: Cut, before: Places, leaders: Places) -> NDArray[np.bool_]:
         before: leaders of each closed group, (groups, columns).
         leaders: of each block, (blocks, columns); -1 for none.
     """
-    is_new = leaders < 0
-    earlier = before
-    for one in found.rounds:
-        now = leaders[one]
-        is_new[one] |= now != earlier[: len(now)]
-        earlier = now
+    first = found.rounds[0].stop
+    earlier = np.concatenate([before[:first], leaders[found.starts[found.turn[first:] - 1] + found.owner[first:]]])
+    is_new: NDArray[np.bool_] = (leaders < 0) | (leaders != earlier)
     return is_new

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptive_stream.drift.layout import BINS, DATED_LEVEL, DATED_MISSING, DATED_SHIFTS, LEVELS
-from adaptive_stream.drift.run import changed, last_clear
+from adaptive_stream.drift.run import accumulated, changed, last_clear
 from adaptive_stream.stats.rows import Column
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ class Since:
 
 
 def add(table: Rows, name: str, rows: Places, found: Cut, values: NDArray[Any]) -> None:
-    """Add what the blocks hold to a column, block by block: sums have the same bits however they were batched."""
+    """Add what the blocks hold to a column."""
     held = table.col[name][rows]
-    for one in found.rounds:
-        held[: one.stop - one.start] += values[one]
+    accumulated(found, held, values)
     table.col[name][rows] = held

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.events import InputEvent
 
 LIMIT_S = 120.0  # generous: a shared machine has taken a minute to start a broker
+MARKERS_S = 5.0  # a broker writes a commit's markers within milliseconds
 TURN_S = 0.02  # between two looks at a condition
 START_MS = 1_700_000_000_000
 # small bounds and short intervals, so that a short stream crosses them often; patience long enough to never run out
@@ -146,7 +147,13 @@ class Scene:
             await producer.stop()
 
     async def read(self, *wanted: Topic, isolation: str = "read_committed") -> dict[Topic, list[ConsumerRecord]]:
-        """Return everything in the topics, by partition and offset."""
+        """Return everything in the topics, by partition and offset.
+
+        A commit is answered before its markers are written: a reader who came in between would miss what was committed
+        already. So records that are there and not committed are waited for, but not for as long as a transaction that
+        somebody left open.
+        """
+        ends = await self._settled(wanted) if isolation == "read_committed" else await self._ends(wanted)
         roles = {self.prefix + topic.value: topic for topic in wanted}
         consumer = AIOKafkaConsumer(
             *roles, bootstrap_servers=self.bootstrap, isolation_level=isolation, auto_offset_reset="earliest"
@@ -154,11 +161,9 @@ class Scene:
         found: dict[Topic, list[ConsumerRecord]] = {topic: [] for topic in wanted}
         await consumer.start()
         try:
-            tps = sorted(consumer.assignment())
-            ends = await consumer.end_offsets(tps)
-            await consumer.seek_to_beginning(*tps)
+            await consumer.seek_to_beginning(*ends)
             async with asyncio.timeout(LIMIT_S):
-                for tp in tps:
+                for tp in sorted(ends):
                     while await consumer.position(tp) < ends[tp]:
                         fetched = await consumer.getmany(tp, timeout_ms=1000)
                         found[roles[tp.topic]].extend(fetched.get(tp, []))
@@ -177,14 +182,7 @@ class Scene:
 
     async def offsets(self) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """Return the group's committed offsets and the ends of the inputs."""
-        names = [self.prefix + topic.value for topic in INPUTS]
-        consumer = AIOKafkaConsumer(*names, bootstrap_servers=self.bootstrap)
-        await consumer.start()
-        try:
-            ends = await consumer.end_offsets(sorted(consumer.assignment()))
-        finally:
-            await consumer.stop()
-        assert ends, "the inputs exist"
+        ends = await self._ends(INPUTS)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -194,6 +192,26 @@ class Scene:
         finally:
             await admin.close()
         return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in ends}, ends
+
+    async def _settled(self, wanted: Sequence[Topic]) -> dict[TopicPartition, int]:
+        """Return the ends of what is committed, once that is all that is there now; at the latest after a while."""
+        every, deadline = await self._ends(wanted), time.monotonic() + MARKERS_S
+        while True:
+            ends = await self._ends(wanted, isolation="read_committed")
+            if time.monotonic() > deadline or all(ends[tp] >= every[tp] for tp in every):
+                return ends
+            await asyncio.sleep(TURN_S)
+
+    async def _ends(self, wanted: Iterable[Topic], *, isolation: str = "read_uncommitted") -> dict[TopicPartition, int]:
+        names = [self.prefix + topic.value for topic in wanted]
+        consumer = AIOKafkaConsumer(*names, bootstrap_servers=self.bootstrap, isolation_level=isolation)
+        await consumer.start()
+        try:
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(sorted(consumer.assignment()))
+        finally:
+            await consumer.stop()
+        assert ends, "the topics exist"
+        return ends
 
     async def move_offset(self, topic: Topic, offset: int) -> None:
         """Commit another offset of partition 0 for the group, as an operator's tool does."""
