@@ -1,15 +1,12 @@
 """The drift of a fleet's series as people are told of it: instants for numbers of events, words for codes.
 
-Owns the alarms whose new reference is not complete yet, what a status and an alert say of drift, and the events that
-the detectors have not seen yet. Never judges: the detectors do. Called by the fleet with whole arrays, in record order.
-
-A pass of the detectors over few events costs nearly what one over thousands does, and how events are cut into passes
-changes nothing. So events are held until there are many, or until somebody wants to know.
+Owns the alarms whose new reference is not complete yet, and what a status and an alert say of drift. Never judges: the
+detectors do. Called by the fleet with whole arrays, in record order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -45,27 +42,8 @@ NEAR = 0.5
 OVER = 1.001  # an alarm's evidence as a share of the line: beyond it, whatever rounding did
 URGENT = 1.0  # what a drift of the data has more while the performance drifts too
 SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evidence from which on it does
-HELD = 8_192  # predictions, or labels, that are held at most: a pass over them takes some 20 ms
 # a status shows histograms, an alert's evidence does not
 PICTURES = ("edges", "before", "since_counts")
-
-
-class _Served(NamedTuple):
-    """Predictions that the detectors have not seen."""
-
-    series: Places
-    features: Array
-    output: Array
-    confidence: Array
-    now_ms: Places
-
-
-class _Lost(NamedTuple):
-    """Losses that the detectors have not seen."""
-
-    series: Places
-    losses: Array
-    now_ms: Places
 
 
 class Drifts:
@@ -87,40 +65,18 @@ class Drifts:
         self.alarms: dict[tuple[int, bool], Alarmed] = {}
         self._monitor = monitor
         self._classes = family.classes
-        self._served = list[_Served]()
-        self._lost = list[_Lost]()
 
     # -- events ------------------------------------------------------------------------------------------------------
 
     def observe(self, series: Places, columns: Mapping[str, Array], *, now_ms: Places) -> None:
         """Watch predictions: ``features`` (absent: the family keeps none), ``output`` and ``confidence``."""
         features = columns.get("features", np.zeros((len(series), 0)))
-        self._served.append(_Served(series, features, columns["output"], columns["confidence"], now_ms))
-        if sum(len(held.series) for held in self._served) >= HELD:
-            self._see()
+        alarms = self.engine.observe(series, features, columns["output"], columns["confidence"], now_ms=now_ms)
+        self._remember(alarms, now_ms)
 
     def losses(self, series: Places, losses: Array, *, now_ms: Places) -> None:
         """Watch the losses of labelled predictions, in the order of the labels."""
-        self._lost.append(_Lost(series, losses, now_ms))
-        if sum(len(held.series) for held in self._lost) >= HELD:
-            self._judge()
-
-    def catch_up(self) -> None:
-        """Show the detectors all that is held. Before anybody reads or saves what they know."""
-        self._see()
-        self._judge()
-
-    def _see(self) -> None:
-        if self._served:
-            series, features, output, confidence, now_ms = map(np.concatenate, zip(*self._served, strict=True))
-            self._served.clear()
-            self._remember(self.engine.observe(series, features, output, confidence, now_ms=now_ms), now_ms)
-
-    def _judge(self) -> None:
-        if self._lost:
-            series, losses, now_ms = map(np.concatenate, zip(*self._lost, strict=True))
-            self._lost.clear()
-            self._remember(self.engine.losses(series, losses, now_ms=now_ms), now_ms)
+        self._remember(self.engine.losses(series, losses, now_ms=now_ms), now_ms)
 
     def _remember(self, alarms: Sequence[Alarm], now_ms: Places) -> None:
         for alarm in alarms:
@@ -140,7 +96,6 @@ class Drifts:
 
     def rereference(self, series: Places) -> None:
         """Gather new references; alarms stay until these are complete."""
-        self.catch_up()
         for one in series.tolist():
             self.engine.rereference(one)
 
@@ -159,7 +114,6 @@ class Drifts:
 
         Dates are found at points of the grid: in between, what the panes hold depends on where slices are cut.
         """
-        self.catch_up()
         for key, alarm in list(self.alarms.items()):
             if not alarm.is_dated:
                 alarm.streams = self._dated(alarm.streams, alarm.numbers, *key, now_ms=now_ms)
@@ -176,7 +130,6 @@ class Drifts:
 
         A drift of the data that comes with one of the performance has ``URGENT`` more.
         """
-        self.catch_up()
         col = self.engine.table.col
         data, performance, line = self.engine.evidence(series)
         is_worse = self._is_worse(series)
@@ -201,7 +154,6 @@ class Drifts:
 
     def statuses(self, series: Places, *, now_ms: int) -> list[DriftStatus]:
         """Return what is known of the drift of these series."""
-        self.catch_up()
         data, losses = self.engine.states(series)
         return [
             DriftStatus(

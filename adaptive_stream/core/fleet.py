@@ -18,6 +18,7 @@ from adaptive_stream.contracts.rule import FIGURES
 from adaptive_stream.core import bulk
 from adaptive_stream.core.answer import Answers
 from adaptive_stream.core.drift import Drifts
+from adaptive_stream.core.held import Held
 from adaptive_stream.core.input import Inputs
 from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
 from adaptive_stream.core.model import STOPPED
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
     from adaptive_stream.core.slice import Slice
 
+MEASURED = "series", "time", "output", "features"  # columns of the ring that the monitor and the detectors see
 OTHER = "other"  # the series of variants and channels beyond the limits
 
 
@@ -85,6 +87,7 @@ class Fleet:
         self._variants: dict[int, tuple[set[str], set[str]]] = {}
         self._series: dict[tuple[int, str, str], int] = {}
         self._first_series: dict[int, int] = {}  # by row: where what has no series of its own is counted
+        self._unmeasured, self._unscored = Held(), Held()  # predictions, and labelled ones
         self._begin_run()
 
     def _begin_run(self) -> None:
@@ -291,12 +294,13 @@ class Fleet:
         if event.occurred_at is not None:
             self._occurred(event.occurred_at, time_ms)
         self.flush()
+        self.measure()
         return self.answers.answer(event, now_ms=now_ms)
 
     # -- arrays --------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what was taken in since the last flush into the arrays, and score what was joined."""
+        """Write what was taken in since the last flush into the arrays, and complete what was joined."""
         if self._offsets:
             self._write_predictions(self._first, self._columns(), self._served())
         if self._outcomes:
@@ -308,7 +312,7 @@ class Fleet:
             self.models.col["is_news"][rows] = 1
             self.models.touch(rows)
         if self._examples:
-            self._score()
+            self._complete()
         if self._rated:
             sequences, shares, now_ms = (np.array(part) for part in zip(*self._rated, strict=True))
             self.monitor.rate(self._series_of(sequences), shares, now_ms=now_ms)
@@ -317,10 +321,22 @@ class Fleet:
             self.monitor.prefer(self._series_of(sequences), now_ms=now_ms)
         self._begin_run()
 
-    def settle(self) -> None:
-        """Leave nothing half done: the tables hold all that was flushed. Before they are read or saved."""
-        if self.drift is not None:
-            self.drift.catch_up()
+    def measure(self) -> None:
+        """Show the monitor and the detectors what was taken in since; before anybody asks them or saves them."""
+        if not self._unmeasured.is_empty:
+            columns = self._unmeasured.take()
+            series, now_ms = columns["series"], columns["now"]
+            self.monitor.serve(series, columns, times_ms=columns["time"], now_ms=now_ms)
+            if self.drift is not None:
+                self.drift.observe(series, columns, now_ms=now_ms)
+        if not self._unscored.is_empty:
+            columns = self._unscored.take()
+            series, now_ms = columns["series"], columns["now"]
+            scores = self.monitor.label(
+                series, columns["output"], columns["label"], times_ms=columns["time"], now_ms=now_ms
+            )
+            if self.drift is not None:
+                self.drift.losses(series, 1.0 - scores, now_ms=now_ms)
 
     def _series_of(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         return self.join.col["series"][self.join.slots(sequences)].astype(np.int64)
@@ -358,19 +374,17 @@ class Fleet:
     def _write_predictions(
         self, first: int, columns: Mapping[str, NDArray[Any]], served: Mapping[str, NDArray[Any]]
     ) -> None:
-        rows, output = columns["row"], columns["output"]
+        rows = columns["row"]
         self.join.write(first, columns)
         np.add.at(self.models.col["waiting"], rows, 1)
         self.models.col["is_news"][rows] = 1
         self.models.touch(rows)
-        series, now_ms, seen = columns["series"], served["now"], {**served, "output": output}
-        self.monitor.serve(series, seen, times_ms=columns["time"], now_ms=now_ms)
-        if self.drift is not None:
-            features = {"features": columns["features"]} if self.inputs.width else {}
-            self.drift.observe(series, {**seen, **features}, now_ms=now_ms)
+        self._unmeasured.add({**served, **{name: columns[name] for name in MEASURED if name in columns}})
+        if self._unmeasured.is_full:
+            self.measure()
 
-    def _score(self) -> None:
-        """Score joined and inline examples in the order in which they came."""
+    def _complete(self) -> None:
+        """Complete joined and inline examples, in the order in which they came: the ring may forget them soon."""
         sequences, labels, now_ms, series, outputs = (np.array(part) for part in zip(*self._examples, strict=True))
         is_joined = sequences >= 0
         slots, col = self.join.slots(sequences[is_joined]), self.join.col
@@ -381,12 +395,10 @@ class Fleet:
         is_stopped = self.models.col["flags"][rows] & STOPPED > 0
         self.dropped["unscored_while_stopped"] += int(is_stopped.sum())
         keep = ~np.isnan(outputs) & ~is_stopped
-        times = np.minimum(times, now_ms)
-        scores = self.monitor.label(
-            series[keep], outputs[keep], labels[keep], times_ms=times[keep], now_ms=now_ms[keep]
-        )
-        if self.drift is not None:
-            self.drift.losses(series[keep], 1.0 - scores, now_ms=now_ms[keep])
+        part = {"series": series, "output": outputs, "label": labels, "time": np.minimum(times, now_ms), "now": now_ms}
+        self._unscored.add({name: values[keep] for name, values in part.items()})
+        if self._unscored.is_full:
+            self.measure()
         self._note_many(rows)
 
     def put_back(self, slice_: Slice, places: list[int]) -> None:
@@ -485,6 +497,7 @@ class Fleet:
 
     def _alerts(self, *, now_ms: int, idle_ms: int = 0) -> list[OutputEvent]:
         outputs: list[OutputEvent] = []
+        self.measure()
         if self.drift is not None:
             self.drift.settle(now_ms=now_ms)
         for looked in self.monitor.look(now_ms=now_ms, idle_ms=idle_ms):
@@ -498,6 +511,7 @@ class Fleet:
 
     def status(self, row: int, *, now_ms: int) -> ModelStatus:
         """Return the summary of one model."""
+        self.measure()
         return model_statuses(self, np.array([row]), now_ms=now_ms)[0]
 
     def note_adaptation(self, row: int, *, kind: int, now_ms: int) -> None:
@@ -537,3 +551,7 @@ class Fleet:
     def _note_many(self, rows: Any) -> None:  # noqa: ANN401 - an integer array of either width
         self.models.col["is_news"][rows] = 1
         self.models.touch(rows)
+
+
+def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -53,7 +53,7 @@ class Fleets:
         self._family_of: dict[str, Fleet] = {}
 
     def step(self, slice_: Slice) -> Stepped:
-        """Advance by a slice. If this raises, discard the fleets and restore.
+        """Advance by a slice. If this raises, discard the fleets and restore; the cause may be in an earlier slice.
 
         Returns:
             What is to be published, in order, and the places of records that were refused and changed nothing.
@@ -88,6 +88,11 @@ class Fleets:
             return []
         idle_ms = max(0, cut_ms - self.cut_ms)
         return [event for fleet in self.fleets for event in fleet.idle(now_ms=self.stream_time_ms, idle_ms=idle_ms)]
+
+    def measure(self) -> None:
+        """Measure what was taken in and is not measured yet: nobody has to wait for it, but to see that it can be."""
+        for fleet in self.fleets:
+            fleet.measure()
 
     @property
     def is_watching(self) -> bool:
@@ -137,7 +142,7 @@ class Fleets:
         """Return a snapshot of what changed since the last one; later steps do not change it."""
         pages, directory = {}, []
         for fleet in self.fleets:
-            fleet.settle()
+            fleet.measure()
             for name, table in snapshot.tables(fleet).items():
                 prefix = f"{fleet.name}/{name}/"
                 pages.update({prefix + str(number): page for number, page in table.take_dirty().items()})
@@ -154,7 +159,7 @@ class Fleets:
         """
         parts = [str(self.stream_time_ms).encode()]
         for fleet in self.fleets:
-            fleet.settle()
+            fleet.measure()
             parts.append(msgspec.msgpack.encode(snapshot.head(fleet)))
             parts += snapshot.ring(fleet)
             for table in snapshot.tables(fleet).values():

@@ -67,7 +67,7 @@ def tables(fleet: Fleet) -> dict[str, Rows]:
 
 
 def head(fleet: Fleet) -> Head:
-    """Return the head of a settled fleet."""
+    """Return the head of a fleet that has measured everything."""
     join = fleet.join
     slots = join.slots(np.arange(join.head, join.tail))
     offsets = join.col["offset"][slots]

@@ -376,7 +376,7 @@ class Restore:
                     remaining -= end - first
             batch = order(inputs, cut_ms=entry.cut_ms, limits_ms=self._stepper.limits_ms(entry.cut_ms))
             search = self._searches.get(entry.cut_ms)
-            await self._stepper.advance(memory.fleets, batch, skipped=memory.skipped, search=search)
+            await self._stepper.advance(memory.fleets, batch, skipped=memory.skipped, search=search, is_replay=True)
             memory.batch = entry.batch
 
     def _agree(self, memory: Memory, committed: Mapping[Topic, int | None]) -> None:

@@ -30,16 +30,17 @@ FAR_FUTURE_MS = 2**62
 class Poison(Exception):  # noqa: N818 - it names what was found, not what went wrong here
     """The step raised: the memory is spoilt, and the record is somewhere in ``batch`` from ``first`` to ``stop``."""
 
-    def __init__(self, batch: Batch, first: int, stop: int) -> None:
+    def __init__(self, batch: Batch, first: int, stop: int, *, is_searched: bool) -> None:
         super().__init__(f"the step failed on {stop - first} records from place {first} of a batch")
         self.batch = batch
         self.first = first
         self.stop = stop
+        self.is_searched = is_searched
 
     @property
     def culprit(self) -> tuple[Topic, ConsumerRecord] | None:
-        """The one record, once the search has narrowed it down to one."""
-        if self.stop - self.first != 1:
+        """The one record, once the search has narrowed it down to one; without a search an earlier one may be it."""
+        if not self.is_searched or self.stop - self.first != 1:
             return None
         return self.batch.topics[self.first], self.batch.records[self.first]
 
@@ -82,6 +83,7 @@ class Stepper:
         *,
         skipped: set[tuple[str, int]],
         search: tuple[int, int] | None = None,
+        is_replay: bool = False,
         is_valid: Callable[[], bool] = lambda: True,
     ) -> Advanced:
         """Step a batch.
@@ -91,6 +93,7 @@ class Stepper:
             batch: ordered records.
             skipped: (topic, offset) of records that are known to be poison.
             search: places of the batch to be stepped one by one, to find the poison among them.
+            is_replay: the batch is stepped again; all that it holds is measured, so that poison shows where it is.
             is_valid: whether the memory still counts; asked after every turn of the loop.
 
         Raises:
@@ -101,6 +104,7 @@ class Stepper:
         if not batch.records:
             advanced.outputs.extend(fleets.idle(batch.cut_ms))
         limits_ms = self.limits_ms(batch.cut_ms)
+        is_searched = is_replay or search is not None
         for first, stop in self._slices(len(batch.records), search):
             parsed = self._intake.parse(
                 batch.topics[first:stop],
@@ -111,8 +115,10 @@ class Stepper:
             )
             try:
                 stepped = fleets.step(parsed.slice)
+                if is_searched:
+                    fleets.measure()
             except Exception as error:  # exception means poison: one of the two broad catches of the project
-                raise Poison(batch, first, stop) from error
+                raise Poison(batch, first, stop, is_searched=is_searched) from error
             advanced.outputs.extend(stepped.outputs)
             advanced.refused.extend(parsed.refused)
             advanced.refused.extend(

@@ -77,6 +77,7 @@ class Driver:
             stepped.rejected.extend((done + place, reject) for place, reject in result.rejected)
             done, turn = done + len(part), turn + 1
         self._pending = []
+        self.fleets.measure()
         return stepped
 
     def freeze(self) -> Frozen:

@@ -18,17 +18,29 @@ if TYPE_CHECKING:
     from adaptive_stream.core.fleets import Fleets
 
 COUNT = 10
+HELD = 6  # events that the recorder measures at once
 
 
 class Recorder:
     """In place of the fleets: notes what each step gets, and fails on planted offsets."""
 
-    def __init__(self, *, poison: int | None = None, rejected: int | None = None) -> None:
+    def __init__(
+        self, *, poison: int | None = None, rejected: int | None = None, unmeasurable: int | None = None
+    ) -> None:
         self.slices: list[list[int]] = []
-        self._poison, self._rejected = poison, rejected
+        self._poison, self._rejected, self._unmeasurable = poison, rejected, unmeasurable
+        self._held: list[int] = []
+
+    def measure(self) -> None:
+        held, self._held = self._held, []
+        if self._unmeasurable in held:
+            raise FloatingPointError
 
     def step(self, slice_: Slice) -> Stepped:
         self.slices.append(slice_.offsets)
+        self._held += slice_.offsets
+        if len(self._held) >= HELD:
+            self.measure()
         if self._poison in slice_.offsets:
             raise ZeroDivisionError
         rejected = [
@@ -80,6 +92,22 @@ def test_a_search_finds_the_very_record_after_one_more_try(culprit: int, slice_r
     with pytest.raises(Poison) as second:
         advance(Recorder(poison=culprit), search=search, slice_records=slice_records)
     topic, found = second.value.culprit or (None, None)
+    assert (topic, found.offset if found else None) == (Topic.PREDICTIONS, culprit)
+
+
+@pytest.mark.parametrize("culprit", range(COUNT - COUNT % HELD))
+@pytest.mark.parametrize("slice_records", [1, 3, 4, 100])
+def test_a_record_that_fails_when_a_later_slice_is_stepped_is_found_all_the_same(
+    culprit: int, slice_records: int
+) -> None:
+    search = None
+    for _ in range(3):  # the slice that failed, the one at fault, the record
+        with pytest.raises(Poison) as poison:
+            advance(Recorder(unmeasurable=culprit), search=search, slice_records=slice_records)
+        if poison.value.culprit is not None:
+            break
+        search = poison.value.first, poison.value.stop
+    topic, found = poison.value.culprit or (None, None)
     assert (topic, found.offset if found else None) == (Topic.PREDICTIONS, culprit)
 
 
