@@ -28,7 +28,7 @@ KINDS = list(AdaptationKind)  # a kind's place here is its number in the models 
 
 ARGS: dict[Action, frozenset[str]] = {
     **dict.fromkeys((Action.FREEZE, Action.RESUME, Action.STOP, Action.START), frozenset()),
-    Action.SET_BASELINE: frozenset({"value", "metric", "reference"}),
+    Action.SET_BASELINE: frozenset({"value", "metric", "relearn", "reference"}),
     Action.ACKNOWLEDGE: frozenset({"alertname", "variant_id", "channel_id"}),
     Action.SILENCE: frozenset({"alertname", "variant_id", "channel_id", "duration_s"}),
 }
@@ -93,6 +93,8 @@ class Answers:
         series = np.flatnonzero(monitor.series.col["row"][: monitor.series.count] == row)
         if "reference" in event.args:
             return self._take_reference(event, series)
+        if "relearn" in event.args:
+            return self._relearn(event, series)
         metric, stated = event.args.get("metric", monitor.baselines.main), event.args.get("value")
         window = monitor.window(series, now_ms=now_ms + 1)
         known = [name for name in PLACE if name in window]
@@ -118,6 +120,23 @@ class Answers:
         named = {"metric": metric} if "metric" in event.args else {}
         return AdaptationKind.BASELINE_SET, {**named, "baselines": shown}
 
+    def _relearn(self, event: Control, series: np.ndarray) -> tuple[AdaptationKind, dict[str, Any]]:
+        if event.args != {"relearn": True}:
+            return AdaptationKind.REJECTED, {"why": "args.relearn is true, and stands alone"}
+        if not len(series):
+            return AdaptationKind.REJECTED, {"why": "nothing is measured of this model"}
+        self._fleet.monitor.relearn_baselines(series)
+        settings = self._fleet.family.monitor
+        return AdaptationKind.BASELINE_SET, {
+            "relearn": True,
+            "series": self._named(series),
+            "effect": f"baselines come from the next {settings.baseline_labels} labels and"
+            f" {settings.baseline_predictions} predictions; what the configuration states stays",
+        }
+
+    def _named(self, series: np.ndarray) -> list[str]:
+        return ["/".join(self._fleet.monitor.series.keys[place][1:]) for place in series.tolist()]
+
     def _take_reference(self, event: Control, series: np.ndarray) -> tuple[AdaptationKind, dict[str, Any]]:
         drift = self._fleet.drift
         if event.args != {"reference": True}:
@@ -127,7 +146,7 @@ class Answers:
         drift.rereference(series)
         return AdaptationKind.BASELINE_SET, {
             "reference": True,
-            "series": ["/".join(self._fleet.monitor.series.keys[place][1:]) for place in series.tolist()],
+            "series": self._named(series),
             "effect": "what comes next is the reference of drift; alarms of drift are over when it is complete",
         }
 

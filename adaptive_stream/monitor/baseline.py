@@ -90,6 +90,18 @@ class Baselines:
             table.col["baseline_source"][series] = Source.STATED
             table.col["baseline_version"][series] = 1
 
+    def begin(self, table: Rows, series: NDArray[np.int64]) -> None:
+        """Learn everything anew from the next labels and predictions; what is stated stays, versions go on."""
+        col = table.col
+        before = col["baseline_version"][series]
+        for column in self.columns():
+            col[column.name][series] = column.fill
+        if self._is_binary:
+            col["map"][series] = np.nan
+        for one in series.tolist():
+            self.state(table, one)
+        col["baseline_version"][series] = before
+
     def learn_labels(
         self,
         table: Rows,

@@ -231,6 +231,11 @@ class Monitor:
         self.baselines.order(self.series, series, values, now_ms=now_ms)
         self._note(series)
 
+    def relearn_baselines(self, series: NDArray[np.int64]) -> None:
+        """Learn baselines anew: by an operator's order, or after a promotion."""
+        self.baselines.begin(self.series, series)
+        self._note(series)
+
     def acknowledge(self, series: NDArray[np.int64], rules: NDArray[np.int64]) -> list[str]:
         """Mark the firing alerts among these as known: they are not told again. Returns their names."""
         grid = np.ix_(series, rules)

@@ -101,6 +101,21 @@ def test_an_order_about_one_rule_or_one_series_leaves_the_others() -> None:
     }
 
 
+def test_baselines_are_learned_anew_after_a_promotion_and_what_is_stated_stays() -> None:
+    scene = Scene(".monitor.baseline_labels=20", ".monitor.baselines={recall: 0.8}")
+    scene.label(15, 5)
+    [before] = scene.status().series
+    assert (before.baselines["accuracy"], before.baseline_version, before.baseline_source) == (0.75, 1, "learned")
+    answer = ordered(scene, "set_baseline", relearn=True)
+    assert (answer.kind, answer.evidence["series"]) == ("baseline_set", ["default/default"])
+    [between] = scene.status().series
+    assert (between.baseline, between.baselines, between.baseline_source) == (None, {"recall": 0.8}, None)
+    scene.label(18, 2)
+    [after] = scene.status().series
+    assert (after.baselines["accuracy"], after.baselines["recall"]) == (0.9, 0.8)
+    assert (after.baseline_version, after.baseline_source) == (2, "learned")
+
+
 def test_the_baseline_of_any_figure_is_set_to_what_the_window_tells_or_to_a_value() -> None:
     scene = Scene()
     scene.label(30, 10, latency_ms=50.0)
@@ -136,9 +151,11 @@ def test_the_baseline_of_any_figure_is_set_to_what_the_window_tells_or_to_a_valu
         ("set_baseline", {"metric": "latency_p95_ms", "value": float("inf")}, "in the range of the metric"),
         ("set_baseline", {"metric": "latency_p95_ms", "value": 10**400}, "in the range of the metric"),
         ("set_baseline", {"value": float("nan")}, "in the range of the metric"),
+        ("set_baseline", {"relearn": False}, "args.relearn is true, and stands alone"),
+        ("set_baseline", {"relearn": True, "metric": "recall"}, "args.relearn is true, and stands alone"),
         ("set_baseline", {"value": True}, "must be a number"),
         ("set_baseline", {"value": "0.9"}, "must be a number"),
-        ("set_baseline", {"valeu": 0.9}, "takes metric, reference, value, and nothing else"),
+        ("set_baseline", {"valeu": 0.9}, "takes metric, reference, relearn, value, and nothing else"),
         ("acknowledge", {}, "no such alert is firing"),
         ("acknowledge", {"alertname": "Nope"}, "args.alertname must be one of AccuracyDegraded"),
         ("acknowledge", {"alertname": ["AccuracyDegraded"]}, "args.alertname must be one of"),
