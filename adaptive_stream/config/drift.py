@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from adaptive_stream.config.node import Tree, unless
+from adaptive_stream.config.reference import Reference  # noqa: TC001 - pydantic reads it
 
 LEAST_COUNTED = 256  # events of a reference that must be left when its bins are made
 
@@ -31,6 +32,11 @@ class DriftConfig(Tree):
     )
     reference_predictions: int = Field(
         2_000, ge=512, le=60_000, description="events of the reference; an eighth of them makes the bins"
+    )
+    reference_file: str | None = Field(
+        None,
+        description="CSV with a header, or .parquet: rows of training data as the first reference of every series."
+        " Columns as the features are named, perhaps output and confidence; what it lacks is not watched",
     )
     reference_labels: int = Field(1_000, ge=100, le=10_000_000, description="labels before the loss is watched")
     reference: Literal["growing", "frozen"] = Field(
@@ -59,6 +65,17 @@ class DriftConfig(Tree):
         1_000, ge=50, le=60_000, description="events of a window of mode: classic, in whole blocks"
     )
     history: int = Field(3, ge=1, le=50, description="newest alarms of a series that are remembered, of each kind")
+
+    _rows: Reference | None = PrivateAttr(None)  # what the loader read from the file
+
+    @property
+    def rows(self) -> Reference | None:
+        """The rows of ``reference_file``."""
+        return self._rows
+
+    def adopt(self, rows: Reference) -> None:
+        """Keep what the loader read from ``reference_file``."""
+        self._rows = rows
 
     @property
     def sampled(self) -> int:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from adaptive_stream.config.reference import UnfitError, read_reference
 from adaptive_stream.config.tree import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 PREFIX = "ADAPTIVE_STREAM__"
 MASK = "********"
@@ -165,9 +166,23 @@ def load(files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[
         config = Config.model_validate(sources.tree)
     except ValidationError as error:
         sources.mistakes.extend(_explain(error, sources))
+    if config is not None:
+        sources.mistakes.extend(_read_references(config, sources))
     if sources.mistakes or config is None:
         raise ConfigError(sources.mistakes)
     return config
+
+
+def _read_references(config: Config, sources: _Sources) -> Iterator[Mistake]:
+    for name, family in config.families.items():
+        if family.drift.reference_file is None:
+            continue
+        path = ("families", name, "drift", "reference_file")
+        try:
+            family.drift.adopt(read_reference(Path(family.drift.reference_file), family))
+        except UnfitError as error:
+            for mistake in error.mistakes:
+                yield Mistake(sources.place(path), _dotted(path), mistake)
 
 
 def show(config: Config) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from adaptive_stream.contracts.drift import (
     PastDrift,
 )
 from adaptive_stream.core.finding import Alarmed, advice, numbers, said, sign, streams_of
+from adaptive_stream.core.input import Inputs
 from adaptive_stream.drift.drift import Drift, Phase
+from adaptive_stream.drift.given import Rejected
 from adaptive_stream.drift.performance import SHIFTS, WEIGHTS
 from adaptive_stream.drift.verdict import Kind
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from adaptive_stream.config.family import Family
     from adaptive_stream.drift.drift import Alarm, State
+    from adaptive_stream.drift.given import Given
     from adaptive_stream.monitor.monitor import Monitor
 
     Array = NDArray[np.float64]
@@ -62,6 +65,7 @@ class Drifts:
         self.engine = Drift(
             family.drift, features=family.features, stated_loss=_stated_loss(family), classes=len(family.classes)
         )
+        self.engine.first = _first_reference(family, self.engine)
         self.alarms: dict[tuple[int, bool], Alarmed] = {}
         self._monitor = monitor
         self._classes = family.classes
@@ -182,10 +186,11 @@ class Drifts:
         at_ms = int(col["losses_at" if is_performance else "reference_at"][series])
         begun = int(col["labels_begun" if is_performance else "begun"][series])
         seen = int(col["labels" if is_performance else "events"][series]) - begun
+        taken = self.engine.performance.wanted if is_performance else self.engine.data.taken
         is_gathering = state.phase is Phase.GATHERING
         return DriftWatch(
             state=DRIFT_STATES[state.phase],
-            seen=state.gathered if is_gathering else max(0, seen - state.wanted),
+            seen=state.gathered if is_gathering else max(0, seen - taken),
             wanted=state.wanted,
             evidence=round(state.log10_evidence, 3) if not is_gathering else 0.0,
             alarm_line=round(state.log10_line, 3),
@@ -280,3 +285,20 @@ def _stated_loss(family: Family) -> float | None:
     if stated is None:
         return None
     return stated / family.tolerance if family.task == "regression" else 1.0 - stated
+
+
+def _first_reference(family: Family, engine: Drift) -> Given | None:
+    """Return the reference of the family's file, coded as its predictions are."""
+    rows = family.drift.rows
+    if rows is None:
+        return None
+    inputs = Inputs(family)
+    outputs = confidences = None
+    if rows.outputs is not None:
+        outputs = np.array([np.nan if output is None else inputs.output(output) for output in rows.outputs])
+    if rows.confidences is not None:
+        confidences = np.array(rows.confidences, dtype=np.float64)  # None becomes NaN
+    features = inputs.stack([*rows.features]) if inputs.width else np.zeros((len(rows.features), 0))
+    found = engine.count(features, outputs=outputs, confidences=confidences)
+    assert not isinstance(found, Rejected), "the loader has checked the rows"
+    return found

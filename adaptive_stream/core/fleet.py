@@ -131,7 +131,7 @@ class Fleet:
             row = self.models.add((model_id,))
         return row
 
-    def series(self, row: int, variant: str, channel: str) -> int:
+    def series(self, row: int, variant: str, channel: str, *, now_ms: int) -> int:
         """Return the series, a new one if there is none; beyond the limits of a model, the one named other."""
         key = (row, variant, channel)
         found = self._series.get(key)
@@ -150,7 +150,7 @@ class Fleet:
         channels.add(channel)
         found = self.monitor.add((self.models.keys[row][0], variant, channel), row=row)
         if self.drift is not None:
-            self.drift.engine.add((self.models.keys[row][0], variant, channel))
+            self.drift.engine.add((self.models.keys[row][0], variant, channel), now_ms=now_ms)
         self._series[row, variant, channel] = found
         self._first_series.setdefault(row, found)
         return found
@@ -186,7 +186,7 @@ class Fleet:
             del self._features[len(self._features) - self.inputs.width :]
             raise
         key = (row, event.prediction_id)
-        series = self.series(row, event.variant_id, event.channel_id)
+        series = self.series(row, event.variant_id, event.channel_id, now_ms=now_ms)
         self._offsets.append(offset)
         self._times.append(time_ms)
         self._nows.append(now_ms)
@@ -255,7 +255,7 @@ class Fleet:
         """The prediction is not in the ring: it is gone, it is not needed, or it may still come."""
         row = key[0]
         if type(event) is Correction and event.features is not None and event.output is not None:
-            series = self.series(row, event.variant_id or "default", event.channel_id or "default")
+            series = self.series(row, event.variant_id or "default", event.channel_id or "default", now_ms=now_ms)
             output, label = self.inputs.output(event.output), self.inputs.label(event.label)
             self._examples.append((-1, label, now_ms, series, output))
             self._count(row, Outcome.INLINE)
@@ -275,7 +275,7 @@ class Fleet:
             figure = getattr(event, name)
             if figure is not None:
                 self.models.col["reported"][row, place] = figure
-        self.monitor.report(self.series(row, event.variant_id, event.channel_id), event)
+        self.monitor.report(self.series(row, event.variant_id, event.channel_id, now_ms=time_ms), event)
         self._note(row)
 
     def counts(self, model_id: str) -> bool:
@@ -430,7 +430,7 @@ class Fleet:
             "time": np.array([time_ms]),
             "arrival": np.array([0]),  # filled in at the end
             "row": np.array([row]),
-            "series": np.array([self.series(row, event.variant_id, event.channel_id)]),
+            "series": np.array([self.series(row, event.variant_id, event.channel_id, now_ms=time_ms)]),
             "output": np.array([output]),
         }
         if self.inputs.width:

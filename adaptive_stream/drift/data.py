@@ -110,6 +110,11 @@ class Data:
                 col[column.name][series] = column.fill
         col["begun"][series] = col["events"][series]
 
+    @property
+    def taken(self) -> int:
+        """Events that a reference takes, those that make the bins included."""
+        return self.sampled + self.wanted
+
     def is_watching(self, table: Rows, series: Places) -> NDArray[np.bool_]:
         """Say which series have a reference."""
         found: NDArray[np.bool_] = table.col["pooled"][series] >= self.wanted
@@ -185,7 +190,7 @@ class Data:
         """Take a reference that was counted elsewhere, for a series that has just begun."""
         col, layout, rows = table.col, self.layout, np.array([series])
         self.set_bins(table, rows, given.bins)
-        col["begun"][series] = col["events"][series] - self.sampled  # no event is left to make bins of
+        col["begun"][series] = col["events"][series] - self.taken  # no event is left to make bins of
         col["pooled"][series], col["pool"][series], col["pool_levels"][series] = given.pooled, given.pool, given.levels
         col["sums"][series] = given.sums
         absent = np.r_[given.is_absent[layout.numeric], np.zeros(layout.projections, dtype=np.bool_)]

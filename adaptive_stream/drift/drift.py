@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from adaptive_stream.config.drift import DriftConfig
     from adaptive_stream.config.family import Feature
+    from adaptive_stream.drift.given import Given
     from adaptive_stream.drift.verdict import Verdict
 
     Array = NDArray[np.float64]
@@ -94,6 +95,7 @@ class Drift:
     Attributes:
         table: a row a series; its keys are (model, variant, channel).
         dropped: what could not be used.
+        first: the reference that every series begins with; None: each gathers its own.
     """
 
     def __init__(
@@ -116,14 +118,17 @@ class Drift:
             Column("history_ms", "<i8", (2, config.history), NEVER),
             Column("history_effect", "<f4", (2, config.history)),
         ]
+        self.first: Given | None = None
         self.table = Rows(columns)
         shapes = [(column.name, column.shape) for column in columns]
         self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels)).encode())
 
-    def add(self, key: tuple[str, str, str]) -> int:
-        """Begin a series and return its row."""
+    def add(self, key: tuple[str, str, str], *, now_ms: int = 0) -> int:
+        """Begin a series, with the first reference if there is one, and return its row."""
         series = self.table.add(key)
         self._new(series)
+        if self.first is not None:
+            self.data.adopt(self.table, series, self.first, now_ms=now_ms)
         return series
 
     def _new(self, series: int) -> None:
@@ -279,13 +284,17 @@ class Drift:
         Returns:
             Why nothing was changed, or None.
         """
-        found = counted(self.layout, features, outputs, confidences, least=self.data.wanted, most=POOL)
+        found = self.count(features, outputs=outputs, confidences=confidences)
         if isinstance(found, Rejected):
             return found
         self.data.begin(self.table, series)
         self.data.adopt(self.table, series, found, now_ms=now_ms)
         self.table.touch([series])
         return None
+
+    def count(self, features: Array, *, outputs: Array | None, confidences: Array | None) -> Given | Rejected:
+        """Count rows, as in ``set_reference``, into what a series can adopt."""
+        return counted(self.layout, features, outputs, confidences, least=self.data.wanted, most=POOL)
 
     # -- state -------------------------------------------------------------------------------------------------------
 

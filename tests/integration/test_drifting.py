@@ -84,3 +84,32 @@ async def test_a_killed_worker_tells_a_drift_once_with_what_moved_and_since_when
     drift = last.series[0].drift
     assert drift is not None
     assert {past.kind for past in drift.history} == {"covariate", "performance"}
+
+
+async def test_every_worker_begins_with_the_reference_of_the_file(scene: Scene, tmp_path: Path) -> None:
+    dice, file = random.Random(5), tmp_path / "training.csv"  # noqa: S311 - no secret
+    rows = [f"{dice.choice(['EWR', 'JFK', 'LGA'])},{dice.expovariate(1)},{dice.gauss(0, 1)}\n" for _ in range(2_000)]
+    file.write_text("origin,wind,temp\n" + "".join(rows), encoding="utf-8")
+    settings = (*scene.settings, "topics.partitions=1")
+    watched = (*scene.family, *WATCHED, f"families.f.drift.reference_file={file}")
+    one = replace(scene, settings=settings, family=watched)
+    await one.open()
+    events = story()[2 * BEFORE :]  # warm from the first on
+    worker = WorkerProcess(one, folder=tmp_path, number=0)
+    await one.publish(events[:20])
+    await one.drained()
+    worker.kill()
+    await worker.ended()
+    async with working(one.config()) as again:
+        await one.publish(events[20:])
+        await one.drained()
+        states = dump(again)
+    async with working(one.config()) as restored:
+        await one.drained()
+        assert dump(restored) == states
+    found = await one.read(Topic.ALERTS)
+    told = [msgspec.json.decode(record.value, type=Alert) for record in found[Topic.ALERTS]]
+    first = next(alert for alert in told if alert.labels["alertname"] == "DataDrift")
+    [leading, *_] = first.evidence["streams"]
+    assert (leading["name"], leading["change"]) == ("temp", "up")
+    assert parse_time(first.starts_at) < START_MS + (BEFORE + 200) * 1_000, "nothing had to be gathered"

@@ -11,6 +11,8 @@ from adaptive_stream.contracts.events import Correction
 from tests.unit.core.scene import Scene, adaptations, alerts, prediction
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adaptive_stream.contracts.events import InputEvent
     from adaptive_stream.core.slice import Stepped
 
@@ -182,3 +184,25 @@ def test_other_features_begin_with_a_reference_of_their_own() -> None:
     assert other.dropped["drift_reset"] == 1
     assert other.status().series[0].drift.data.state == "gathering"  # type: ignore[union-attr]
     assert other.status().series[0].predictions == 1_200
+
+
+def test_with_a_reference_from_a_file_the_first_predictions_are_judged(tmp_path: Path) -> None:
+    dice = random.Random(1)  # noqa: S311 - no secret
+    origins = ("EWR", "JFK", "LGA")
+    rows = [f"{dice.choice(origins)},{dice.expovariate(1)},{dice.gauss(0, 1)}" for _ in range(2_000)]
+    file = tmp_path / "training.csv"
+    file.write_text("origin,wind,temp\n" + "\n".join(rows), encoding="utf-8")
+    scene = Weather(f".drift.reference_file={file}")
+    scene.days(100)
+    drift = scene.status().series[0].drift
+    assert drift is not None
+    watch = drift.data
+    assert (watch.state, watch.seen, watch.reference_version) == ("watching", 100, 1)
+    assert watch.reference_at is not None
+    told = scene.days(500, shift=1.0)
+    [alert] = [alert for alert in alerts(told) if alert.labels["alertname"] == "DataDrift"]
+    assert alert.evidence["streams"][0]["name"] == "temp"
+    # what the file does not have is not watched: the model's outputs are others than none, and that is no news
+    assert "output" not in alert.evidence["affected"]
+    thawed = scene.driver.thaw(scene.driver.freeze())
+    assert thawed.dump() == scene.driver.fleets.dump()
