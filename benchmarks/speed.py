@@ -43,13 +43,13 @@ async def speed(report: Report, bootstrap: str, folder: Path) -> None:
     bare_rates, bare_seconds = zip(*bare, strict=True)
     report.add("worker_events_per_s", median(rates), "1/s")
     report.add("bare_events_per_s", median(bare_rates), "1/s")
-    report.add("worker_to_bare", median(rates) / median(bare_rates), "ratio", goal=0.5)
+    report.add("worker_to_bare", median(rates) / median(bare_rates), "ratio", goal=0.35)  # drift is on
     report.add("worker_cpu_per_event", median(seconds) * 1e6, "µs")
     report.add("bare_cpu_per_event", median(bare_seconds) * 1e6, "µs")
     report.add("worker_bytes_written_per_event", written / count, "B")
     if quix:
         report.add("quix_events_per_s", median(quix), "1/s")
-        report.add("worker_to_quix", median(rates) / median(quix), "ratio", goal=5.0)
+        report.add("worker_to_quix", median(rates) / median(quix), "ratio", goal=4.0)
 
 
 async def bare_rate(stage: Stage, count: int) -> tuple[float, float]:
