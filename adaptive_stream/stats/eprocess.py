@@ -5,8 +5,8 @@ state and never loops over rows. Called by the detectors of drift.
 
 For e-values with mean at most 1 before a change, ``m = (m + b) e`` after each block of b events has mean at most t
 after t events. So the chance of m >= A within t events is at most t / A, and a false alarm comes once in A events at
-most, on average: A is a budget that is stated in events. The means of two parts of a stream add up to that of the whole:
-so does their evidence, within the one budget.
+most, on average: A is a budget that is stated in events. The means of two parts of a stream add up to that of the
+whole: so does their evidence, within the one budget.
 """
 
 from __future__ import annotations
