@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 NEVER = -1
 # A pool that is so large stands still: its error, 0.0023 of a rank, is far below 0.075, where the smallest bet begins
 POOL = 65_000
+AT_ONCE = 512  # blocks, of twenty features some 5 MB: of more the arrays do not stay near the processor
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 
 
@@ -217,6 +218,8 @@ class Data:
             room = (self.window - col["recent_blocks"][rows, 0].astype(np.int64)) * self.b - filled
             counts = np.where(due > 0, counts, np.minimum(counts, room))
         order = widest(filled, counts, b)
+        full = (filled + counts)[order] // b
+        order = order[(np.cumsum(full) - full < AT_ONCE) | (full == 0)]  # the others stay in the run
         groups, rows, filled, counts, due = (one[order] for one in (groups, rows, filled, counts, due))
         found = cut(filled, counts, b)
         places = run.take(groups, counts)
