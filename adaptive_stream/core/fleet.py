@@ -23,12 +23,13 @@ from adaptive_stream.core.input import Inputs
 from adaptive_stream.core.join import ANSWERED, CORRECTED, Join, Key, Outcome, feedback_print, prediction_print
 from adaptive_stream.core.model import STOPPED
 from adaptive_stream.core.report import alert_events, model_statuses
+from adaptive_stream.core.taken import Taken
 from adaptive_stream.monitor.monitor import Monitor
 from adaptive_stream.monitor.ring import NEVER
 from adaptive_stream.stats.rows import Column, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
         Prediction,
     )
     from adaptive_stream.core.slice import Slice
+
+    Places = NDArray[np.int64]
 
 MEASURED = "series", "time", "output", "features"  # columns of the ring that the monitor and the detectors see
 OTHER = "other"  # the series of variants and channels beyond the limits
@@ -93,21 +96,7 @@ class Fleet:
     def _begin_run(self) -> None:
         """Empty the buffers between two flushes."""
         self._first = self.join.tail
-        self._offsets: list[int] = []
-        self._times: list[int] = []
-        self._nows: list[int] = []
-        self._confidences: list[float] = []
-        self._latencies: list[float] = []
-        self._rows: list[int] = []
-        self._serieses: list[int] = []
-        self._outputs: list[float] = []
-        self._features = array.array("d")
-        # (sequence, label, stream time, series, output): of an inline example the sequence is -1, of a joined one the
-        # series and the output are found in the ring
-        self._examples: list[tuple[int, float, int, int, float]] = []
-        self._rated: list[tuple[int, float, int]] = []  # (sequence, share of the scale, stream time)
-        self._preferred: list[tuple[int, int]] = []  # (sequence, stream time)
-        self._outcomes: list[tuple[int, int, int]] = []  # (row, outcome, by how much)
+        self._taken = Taken(self.inputs.width)
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -179,22 +168,15 @@ class Fleet:
             self.join.dropped["duplicate_predictions"] += 1
             return
         if self.inputs.width:
-            self.inputs.append(event.features, self._features)
+            self.inputs.append(event.features, self._taken.features)
         try:
             row = self.admit(event.model_id) if row is None else row
         except Reject:
-            del self._features[len(self._features) - self.inputs.width :]
+            self._taken.drop_features()
             raise
         key = (row, event.prediction_id)
         series = self.series(row, event.variant_id, event.channel_id, now_ms=now_ms)
-        self._offsets.append(offset)
-        self._times.append(time_ms)
-        self._nows.append(now_ms)
-        self._confidences.append(np.nan if event.confidence is None else event.confidence)
-        self._latencies.append(np.nan if event.latency_ms is None else event.latency_ms)
-        self._rows.append(row)
-        self._serieses.append(series)
-        self._outputs.append(output)
+        self._taken.predicted(event, offset=offset, time_ms=time_ms, now_ms=now_ms, at=(row, series), output=output)
         for silent in self.join.insert(key):
             self._waits(silent, -1)
         if self.join.early_by_key and key in self.join.early_by_key:
@@ -244,12 +226,12 @@ class Fleet:
                 if before & CORRECTED:
                     self.join.dropped["recorrected"] += 1
                 else:
-                    self._examples.append((sequence, self.inputs.label(event.label), now_ms, -1, np.nan))
+                    self._taken.examples.append((sequence, self.inputs.label(event.label), now_ms, -1, np.nan))
             elif type(event) is Rating:
                 low, high = event.scale
-                self._rated.append((sequence, (event.score - low) / (high - low), now_ms))
+                self._taken.rated.append((sequence, (event.score - low) / (high - low), now_ms))
             else:
-                self._preferred.append((sequence, now_ms))
+                self._taken.preferred.append((sequence, now_ms))
 
     def _miss(self, event: Feedback, key: Key, *, now_ms: int) -> None:
         """The prediction is not in the ring: it is gone, it is not needed, or it may still come."""
@@ -257,7 +239,7 @@ class Fleet:
         if type(event) is Correction and event.features is not None and event.output is not None:
             series = self.series(row, event.variant_id or "default", event.channel_id or "default", now_ms=now_ms)
             output, label = self.inputs.output(event.output), self.inputs.label(event.label)
-            self._examples.append((-1, label, now_ms, series, output))
+            self._taken.examples.append((-1, label, now_ms, series, output))
             self._count(row, Outcome.INLINE)
         elif prediction_print(key) in self.join.departed:
             self._count(row, Outcome.LATE)
@@ -301,23 +283,24 @@ class Fleet:
 
     def flush(self) -> None:
         """Write what was taken in since the last flush into the arrays, and complete what was joined."""
-        if self._offsets:
-            self._write_predictions(self._first, self._columns(), self._served())
-        if self._outcomes:
-            rows, kinds, amounts = (np.array(part) for part in zip(*self._outcomes, strict=True))
+        taken = self._taken
+        if taken.offsets:
+            self._write_predictions(self._first, taken.columns(grid_ms=self.grid_ms), taken.served())
+        if taken.outcomes:
+            rows, kinds, amounts = _arrays(taken.outcomes)
             is_waiting = kinds < 0
             np.add.at(self.models.col["waiting"], rows[is_waiting], amounts[is_waiting])
             counted = ~is_waiting
             np.add.at(self.models.col["outcomes"], (rows[counted], kinds[counted]), amounts[counted])
             self.models.col["is_news"][rows] = 1
             self.models.touch(rows)
-        if self._examples:
-            self._complete()
-        if self._rated:
-            sequences, shares, now_ms = (np.array(part) for part in zip(*self._rated, strict=True))
+        if taken.examples:
+            self._complete(*_arrays(taken.examples))
+        if taken.rated:
+            sequences, shares, now_ms = _arrays(taken.rated)
             self.monitor.rate(self._series_of(sequences), shares, now_ms=now_ms)
-        if self._preferred:
-            sequences, now_ms = (np.array(part) for part in zip(*self._preferred, strict=True))
+        if taken.preferred:
+            sequences, now_ms = _arrays(taken.preferred)
             self.monitor.prefer(self._series_of(sequences), now_ms=now_ms)
         self._begin_run()
 
@@ -341,26 +324,6 @@ class Fleet:
     def _series_of(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         return self.join.col["series"][self.join.slots(sequences)].astype(np.int64)
 
-    def _served(self) -> dict[str, Any]:
-        return {
-            "confidence": np.array(self._confidences),
-            "latency": np.array(self._latencies),
-            "now": np.array(self._nows),
-        }
-
-    def _columns(self) -> dict[str, Any]:
-        columns: dict[str, Any] = {
-            "offset": np.array(self._offsets),
-            "time": np.array(self._times),
-            "arrival": np.array(self._nows) // self.grid_ms,
-            "row": np.array(self._rows),
-            "series": np.array(self._serieses),
-            "output": np.array(self._outputs),
-        }
-        if self.inputs.width:
-            columns["features"] = np.frombuffer(self._features).reshape(len(self._offsets), self.inputs.width)
-        return columns
-
     def take_many(
         self, new: dict[Key, int], columns: Mapping[str, NDArray[Any]], served: Mapping[str, NDArray[Any]]
     ) -> None:
@@ -383,9 +346,15 @@ class Fleet:
         if self._unmeasured.is_full:
             self.measure()
 
-    def _complete(self) -> None:
+    def _complete(
+        self,
+        sequences: Places,
+        labels: NDArray[np.float64],
+        now_ms: Places,
+        series: Places,
+        outputs: NDArray[np.float64],
+    ) -> None:
         """Complete joined and inline examples, in the order in which they came: the ring may forget them soon."""
-        sequences, labels, now_ms, series, outputs = (np.array(part) for part in zip(*self._examples, strict=True))
         is_joined = sequences >= 0
         slots, col = self.join.slots(sequences[is_joined]), self.join.col
         series[is_joined], outputs[is_joined] = col["series"][slots], col["output"][slots]
@@ -535,10 +504,10 @@ class Fleet:
         return min(occurred, time_ms)
 
     def _count(self, row: int, outcome: Outcome, amount: int = 1) -> None:
-        self._outcomes.append((row, int(outcome), amount))
+        self._taken.outcomes.append((row, int(outcome), amount))
 
     def _waits(self, row: int, amount: int) -> None:
-        self._outcomes.append((row, -1, amount))
+        self._taken.outcomes.append((row, -1, amount))
 
     def _orphan(self, row: int) -> None:
         self._count(row, Outcome.EARLY, -1)
@@ -555,3 +524,7 @@ class Fleet:
 
 def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _arrays(tuples: Iterable[tuple[Any, ...]]) -> list[NDArray[Any]]:
+    return [np.array(part) for part in zip(*tuples, strict=True)]

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
 from adaptive_stream.client import Subscriber
+from adaptive_stream.client.letters import Letter, read_record
 from adaptive_stream.contracts.events import Adaptation, Alert, ModelStatus
 from adaptive_stream.contracts.topics import INPUTS, Topic
 
@@ -106,7 +107,7 @@ class Watcher:
         picture, news = self.picture, []
         for topic, record in await self._outputs.poll(timeout_ms=timeout_ms):
             if topic is Topic.DEAD_LETTERS:
-                picture.dead_letters += 1
+                picture.dead_letters += isinstance(read_record(record), Letter)  # a mark says that one was replayed
                 continue
             match self._outputs.decode(topic, record):
                 case Alert() as alert:
