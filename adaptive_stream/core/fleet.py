@@ -444,6 +444,7 @@ class Fleet:
 
     def statuses(self, *, now_ms: int, parts: int = 1) -> list[OutputEvent]:
         """Publish the next parts of the round of statuses: many at once would hold up the records behind them."""
+        self.measure()
         col, count = self.models.col, self.models.count
         rows = np.flatnonzero(col["is_due"][:count])
         some = rows[: self.family.monitor.statuses_at_once * parts]
@@ -520,10 +521,6 @@ class Fleet:
     def _note_many(self, rows: Any) -> None:  # noqa: ANN401 - an integer array of either width
         self.models.col["is_news"][rows] = 1
         self.models.touch(rows)
-
-
-def _joined(parts: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _arrays(tuples: Iterable[tuple[Any, ...]]) -> list[NDArray[Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from adaptive_stream.contracts.events import Correction
+from adaptive_stream.contracts.events import Correction, ModelStatus
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.core import held
 from adaptive_stream.core.held import Held
@@ -53,14 +53,15 @@ def test_what_is_held_is_measured_when_it_is_much_or_asked_for() -> None:
     assert measured(fleets) == (10 + held.MOST, 10 + held.MOST), "at once"
 
 
-@pytest.mark.parametrize("asked", ["freeze", "dump", "status"])
+@pytest.mark.parametrize("asked", ["freeze", "dump", "status", "statuses"])
 def test_who_asks_or_saves_sees_everything(asked: str) -> None:
     scene = Scene()
     fleets = scene.driver.fleets
     fed(fleets, first=0, count=10)
-    if asked == "status":
-        status = fleets.status("m")
-        assert status is not None
+    if asked in {"status", "statuses"}:
+        fleets.fleets[0].models.col["is_due"][0] = 1  # a round of statuses goes on between two points of the grid
+        round_ = fleets.fleets[0].statuses(now_ms=START_MS + 2) if asked == "statuses" else [fleets.status("m")]
+        [status] = [each for each in round_ if isinstance(each, ModelStatus)]
         assert [series.predictions for series in status.series] == [10]
     else:
         getattr(fleets, asked)()
