@@ -78,7 +78,7 @@ def config(*, families: int = 1, task: str = "binary", is_loose: bool = False) -
             f"{name}.monitor.pane_s=90",
             f"{name}.monitor.panes=3",
             f"{name}.monitor.evaluate_every_s={20 + 10 * number}",
-            f"{name}.monitor.status_interval_s={120 + 60 * number}",
+            f"{name}.monitor.status_interval_s={100 + 110 * number}",  # parts of a round fall between looks
             f"{name}.monitor.baseline_labels=10",
             f"{name}.monitor.baseline_predictions=10",
             f"{name}.monitor.auc_labels=20",
