@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from statistics import median
@@ -37,6 +38,7 @@ RATE_S = 5_000.0  # predictions in a second of event time: no look falls into a 
 
 async def monitor(report: Report, _bootstrap: str, _folder: Path) -> None:
     """Measure the core with no Kafka: batches in turn, then looks and statuses of the many."""
+    gc.set_threshold(50_000, 20, 100)  # as a worker has it (adaptive_stream/cli/run.py)
     sides = {models: Side(models) for models in MODELS}
     for side in sides.values():
         for _ in range(WARM):

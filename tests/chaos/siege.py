@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from adaptive_stream.contracts.topics import Topic
 from tests.chaos.ledger import PARTITIONS, App, Ledger, audit
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 RECORD = "CHAOS_RECORD"  # a folder: what the probes said is written there
 PROBE_S = 0.25
+OFFSETS = "__consumer_offsets"  # the broker's own: commits of a group are part of a transaction, too
 ANSWER_S = 3.0  # a process that stands still does not answer
 SETTINGS = (
     "topics.partitions=6",
@@ -146,7 +148,11 @@ class Siege:
         return len(every[Topic.STATE]) - len((await self.scene.read(Topic.STATE))[Topic.STATE])
 
     async def closed(self) -> None:
-        """Wait until no transaction is open on the state topic."""
+        """Wait until no transaction is open anywhere, and every marker of those that have ended is written.
+
+        On one topic alone it may be ended and on another not yet: a lone broker that is killed in between forgets the
+        other's markers, and the next commit of the same task makes visible what was aborted (docs/decisions/chaos.md).
+        """
 
         async def none_is() -> bool:
             stable, true = [await self._ends(level) for level in ("read_committed", "read_uncommitted")]
@@ -155,8 +161,14 @@ class Siege:
         await until(none_is, what="the broker ends the open transactions")
 
     async def _ends(self, isolation: str) -> dict[TopicPartition, int]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.scene.bootstrap)
+        await admin.start()
+        try:
+            found = await admin.describe_topics([*(self.scene.prefix + topic.value for topic in Topic), OFFSETS])
+        finally:
+            await admin.close()
+        tps = [TopicPartition(each["topic"], part["partition"]) for each in found for part in each["partitions"]]
         consumer = AIOKafkaConsumer(bootstrap_servers=self.scene.bootstrap, isolation_level=isolation)
-        tps = [TopicPartition(self.scene.prefix + Topic.STATE.value, number) for number in range(PARTITIONS)]
         consumer.assign(tps)
         await consumer.start()
         try:
