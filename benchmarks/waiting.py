@@ -162,10 +162,11 @@ async def restore(report: Report, bootstrap: str, folder: Path) -> None:
     with stopped([first]):
         async with Progress(stage, config.kafka.group) as progress:
             await progress.reach(count)
-            for _ in range(8):  # a snapshot falls due with a batch; what comes after it is stepped again, and is little
+            # a snapshot of 180 MB takes 45 commits, and each needs a batch; the one under way when the burst ends
+            # holds a part of it, the next one all: what comes after that is stepped again, and is little
+            for _ in range(150):
                 count += await stage.fill(100, models=10_000, first=2_000_000 + count, rate_s=100_000.0)
                 await progress.reach(count)
-                await asyncio.sleep(1.0)
     second = stage.worker(config, 1)
     with stopped([second]):
         line = await said(stage.log(config, 1), "task_running", second)
