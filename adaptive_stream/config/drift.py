@@ -1,6 +1,6 @@
 """How the drift of a family's models is watched: the budget of false alarms, the reference, what an alarm begins.
 
-Owns what is legal there. Never reads a file. A part of the tree.
+Owns what is legal there, and the rows of a reference that the loader read. Never reads a file. A part of the tree.
 """
 
 from __future__ import annotations

@@ -174,6 +174,7 @@ def load(files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[
 
 
 def _read_references(config: Config, sources: _Sources) -> Iterator[Mistake]:
+    """Read the files that families name; yield what is wrong with them, at the place of the setting."""
     for name, family in config.families.items():
         if family.drift.reference_file is None:
             continue
