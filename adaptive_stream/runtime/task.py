@@ -245,12 +245,16 @@ class Task:
             self.move(Move.RESUME)
 
     async def suspend(self, *, limit_s: float) -> None:
-        """Finish the batch and its commit, keep the memory: the partition may come back with the next assignment."""
-        if self.stage is not Stage.RUNNING:
+        """Finish the batch and its commit, keep the memory: the partition may come back with the next assignment.
+
+        A task that is suspended already may still be finishing: a worker can be told to leave in mid-rebalance.
+        """
+        if self.stage is Stage.RUNNING:
+            self.move(Move.SUSPEND)
+            self.lanes.clear()
+            self._held_since = None
+        if self.stage is not Stage.SUSPENDED:
             return
-        self.move(Move.SUSPEND)
-        self.lanes.clear()
-        self._held_since = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 await self._idle.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import signal
@@ -13,13 +14,15 @@ import pytest
 from adaptive_stream.contracts.events import Action, Control
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime import journal
+from adaptive_stream.runtime.session import Session
+from adaptive_stream.runtime.task import Task
 from adaptive_stream.runtime.worker import Worker
 from tests.integration.scene import START_MS, Scene, correction, field_of, prediction, until
 from tests.integration.test_crash import MODELS, stream
 from tests.integration.worker import dump, working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tests.integration.worker import WorkerProcess
 
@@ -118,6 +121,40 @@ async def test_sigterm_commits_what_is_under_way_and_leaves_with_zero(
             assert positions[tp.partition][topic] >= offset
         await scene.drained()
     await scene.check_journals()
+
+
+async def test_a_worker_told_to_leave_in_the_middle_of_a_rebalance_commits_what_is_under_way(
+    kafka: str, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, suspend = Session._call, Task.suspend
+    is_committing, may_commit = asyncio.Event(), asyncio.Event()
+    suspended: list[int] = []
+
+    async def held(self: Session, what: str, awaitable: Awaitable[object]) -> object:
+        if what == "commit":
+            is_committing.set()
+            await may_commit.wait()
+        return await call(self, what, awaitable)
+
+    async def noted(self: Task, *, limit_s: float) -> None:
+        suspended.append(self.partition)
+        if len(suspended) == 2:  # a worker that lets go at once has let go long before this
+            asyncio.get_running_loop().call_later(0.5, may_commit.set)
+        await suspend(self, limit_s=limit_s)
+
+    scene = Scene(bootstrap=kafka, name=names, settings=("topics.partitions=1",))
+    await scene.open()
+    await scene.publish([(Topic.PREDICTIONS, prediction(n), START_MS + n) for n in range(10)])
+    monkeypatch.setattr(Session, "_call", held)
+    monkeypatch.setattr(Task, "suspend", noted)
+    async with working(scene.config()) as worker:
+        await is_committing.wait()
+        rebalance = asyncio.create_task(worker.revoke())
+        await until(lambda: suspended == [0], what="the rebalance waits for the commit")
+    await rebalance
+    assert suspended == [0, 0]
+    every = await scene.read(Topic.STATE, isolation="read_uncommitted")
+    assert len(every[Topic.STATE]) == len((await scene.read(Topic.STATE))[Topic.STATE]) > 0, "nothing was aborted"
 
 
 async def test_a_damaged_page_of_a_snapshot_is_found_and_refused(kafka: str, names: str) -> None:
