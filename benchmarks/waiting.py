@@ -156,7 +156,7 @@ async def restore(report: Report, bootstrap: str, folder: Path) -> None:
     """Time the restore of 10,000 models and a million waiting predictions."""
     stage = Stage(bootstrap, folder, partitions=1, settings=("state.snapshot_interval_s=5",))
     await stage.open()
-    count = await stage.fill(1_100_000, models=10_000, rate_s=100_000.0)
+    count = await stage.fill(985_000, models=10_000, rate_s=100_000.0)
     config = stage.config()
     first = stage.worker(config, 0)
     with stopped([first]):

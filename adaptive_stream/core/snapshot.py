@@ -102,13 +102,12 @@ def head(fleet: Fleet) -> Head:
 def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Waiting:
     """Fill a fresh fleet; the waiting predictions follow through what is returned."""
     for name, table in tables(fleet).items():
-        for page in pages.get(name, []):
-            adapt = None
-            if name == "series":
-                adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes)
-            elif fleet.drift is not None and name == "drift":
-                adapt = fleet.drift.engine.adapt()
-            table.load(page, adapt=adapt)
+        adapt = None
+        if name == "series":
+            adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes)
+        elif fleet.drift is not None and name == "drift":
+            adapt = fleet.drift.engine.adapt()
+        table.load(pages.get(name, []), adapt=adapt)
     if fleet.drift is not None:
         fleet.drift.restore(saved.drift_alarms, saved.drift_dropped)
     join = fleet.join

@@ -13,6 +13,7 @@ from aiokafka.partitioner import murmur2
 
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.field import MAX_ID_CHARS
+from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.core.slice import Slice
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
     from adaptive_stream.contracts.codec import Codec
     from adaptive_stream.contracts.events import InputEvent
-    from adaptive_stream.contracts.topics import Topic
 
 MOVED_HEADER = "as_repartitioned"  # marks a record that was re-published once, so that there is no second round
 MAX_KEY_BYTES = 4 * MAX_ID_CHARS  # in UTF-8
+FAR_FUTURE_MS = 2**62
 MAX_KNOWN_KEYS = 200_000  # a cache: about 20 MB; emptied when full, then filled again
 
 
@@ -60,6 +61,7 @@ class Intake:
     def __init__(self, codec: Codec, *, partition: int, partitions: int) -> None:
         self._decode = codec.decode
         self._decode_many = codec.decode_many
+        self._decode_again = codec.decode_again
         self._partition = partition
         self._partitions = partitions
         self._models: dict[bytes, str] = {}
@@ -94,6 +96,23 @@ class Intake:
                 )
                 return Parsed(slice=slice_, records=list(records))
         return self._parse_each(topics, records, limits_ms, skipped, cut_ms)
+
+    def parse_again(self, records: Sequence[ConsumerRecord]) -> Slice:
+        """Parse predictions that were taken in before; what this build refuses of them is left out."""
+        topics = [Topic.PREDICTIONS] * len(records)
+        try:
+            if any(record.headers for record in records):
+                raise Reject(ErrorCode.INVALID_EVENT, "one of many records comes in an envelope")
+            events = self._decode_again(Topic.PREDICTIONS, [record.value for record in records])
+        except Reject:
+            forever = -FAR_FUTURE_MS, FAR_FUTURE_MS
+            return self._parse_each(topics, records, limits_ms=forever, skipped=set(), cut_ms=-1).slice
+        return Slice(
+            topics=topics,
+            offsets=[record.offset for record in records],
+            times_ms=[record.timestamp for record in records],
+            events=events,
+        )
 
     def _events(
         self, topics: Sequence[Topic], records: Sequence[ConsumerRecord], limits_ms: tuple[int, int]

@@ -25,7 +25,7 @@ from adaptive_stream.runtime.connection import connection
 from adaptive_stream.runtime.failure import Fatal, RestoreFailed
 from adaptive_stream.runtime.intake import Refused
 from adaptive_stream.runtime.lane import order
-from adaptive_stream.runtime.stepping import FAR_FUTURE_MS, Poison
+from adaptive_stream.runtime.stepping import Poison
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -341,14 +341,11 @@ class Restore:
         return thawing.finish()
 
     def _take(self, thawing: Thawing, records: Sequence[ConsumerRecord]) -> None:
-        """Parse the records that wait, and put them back. Those that were refused then are refused again."""
+        """Put those of the records back that wait."""
         # one that waits for long in one family must not make those of the others be parsed
         is_waiting = thawing.wants(np.array([record.offset for record in records]))
         waiting = [record for record, is_one in zip(records, is_waiting.tolist(), strict=True) if is_one]
-        parsed = self._intake.parse(
-            [Topic.PREDICTIONS] * len(waiting), waiting, limits_ms=(-FAR_FUTURE_MS, FAR_FUTURE_MS), skipped=set()
-        )
-        thawing.take(parsed.slice)
+        thawing.take(self._intake.parse_again(waiting))
 
     async def _replay(
         self, memory: Memory, entries: Sequence[journal.Entry], reader: Reader, beginnings: Mapping[Topic, int]

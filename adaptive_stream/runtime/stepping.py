@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from adaptive_stream.runtime.intake import Intake
     from adaptive_stream.runtime.lane import Batch
 
-FAR_FUTURE_MS = 2**62
-
 
 class Poison(Exception):  # noqa: N818 - it names what was found, not what went wrong here
     """The step raised: the memory is spoilt, and the record is somewhere in ``batch`` from ``first`` to ``stop``."""

@@ -58,9 +58,7 @@ class Rows:
         self.count = 0
         self.keys: list[Key] = []
         self.index: dict[Key, int] = {}
-        self.col: dict[str, NDArray[Any]] = {
-            column.name: np.full((page_rows, *column.shape), column.fill, dtype=column.dtype) for column in columns
-        }
+        self.col: dict[str, NDArray[Any]] = {column.name: _fresh(page_rows, column) for column in columns}
         self._dirty: set[int] = set()
 
     def add(self, key: Key) -> int:
@@ -72,17 +70,21 @@ class Rows:
 
     def extend(self, count: int) -> int:
         """Append fresh rows and return the first of them. O(1) a row, amortised."""
+        self._reserve(self.count + count)
         first, self.count = self.count, self.count + count
-        capacity = len(next(iter(self.col.values())))
-        if self.count > capacity:
-            while capacity < self.count:
-                capacity *= 2
-            for name, column in self._columns.items():
-                grown = np.full((capacity, *column.shape), column.fill, dtype=column.dtype)
-                grown[:first] = self.col[name][:first]
-                self.col[name] = grown
         self.touch(np.arange(first, self.count))
         return first
+
+    def _reserve(self, count: int) -> None:
+        """Make room for so many rows in all."""
+        capacity = len(next(iter(self.col.values())))
+        if count <= capacity:
+            return
+        capacity = max(count, 2 * capacity)
+        for name, column in self._columns.items():
+            grown = _fresh(capacity, column)
+            grown[: self.count] = self.col[name][: self.count]
+            self.col[name] = grown
 
     def touch(self, rows: NDArray[np.int64] | Sequence[int]) -> None:
         """Mark rows as changed."""
@@ -119,16 +121,21 @@ class Rows:
             _Page(first=first, keys=self.keys[first:stop], columns=columns, count=stop - first)
         )
 
-    def load(self, content: bytes, *, adapt: Adapt | None = None) -> None:
-        """Put a page back; pages come in ascending order. A column that the page lacks keeps its fill.
+    def load(self, pages: Sequence[bytes], *, adapt: Adapt | None = None) -> None:
+        """Put pages back, in ascending order. A column that a page lacks keeps its fill.
 
         Args:
-            content: of the page.
+            pages: the bytes of each.
             adapt: returns what a column holds in the present layout, None to leave it at its fill.
 
         Raises:
             msgspec.DecodeError: the bytes are no page of this format, or not the next one; discard the table.
         """
+        self._reserve(self.count + len(pages) * self._page_rows)  # at once: a table that grows is copied
+        for page in pages:
+            self._load(page, adapt)
+
+    def _load(self, content: bytes, adapt: Adapt | None) -> None:
         page = msgspec.msgpack.decode(content, type=_Page)
         if page.first != self.count:
             raise msgspec.DecodeError(f"the page begins at row {page.first}, the table ends at row {self.count}")
@@ -147,3 +154,11 @@ class Rows:
             self.keys.append(key)
             self.index[key] = page.first + place
         self._dirty.clear()
+
+
+def _fresh(rows: int, column: Column) -> NDArray[Any]:
+    """Return fresh rows of a column. Zeros take no memory until they are written."""
+    shape = rows, *column.shape
+    if column.fill == 0:
+        return np.zeros(shape, dtype=column.dtype)
+    return np.full(shape, column.fill, dtype=column.dtype)

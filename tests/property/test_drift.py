@@ -136,7 +136,7 @@ def test_a_snapshot_in_the_middle_is_invisible(seed: int, mode: str, at: int) ->
     before = told(feed(first, events, 0, at))
     second = fresh(mode, keys=[])
     for page in content(first):
-        second.table.load(page, adapt=second.adapt())
+        second.table.load([page], adapt=second.adapt())
     rest = {name: values[at:] for name, values in events.items()}
     after = [feed(second, rest, start, start + at) for start in range(0, EVENTS - at, at)]
     assert len(before) + sum(map(len, after)) == len(expected)

@@ -245,7 +245,7 @@ def test_what_is_added_twice_is_there_until_it_is_forgotten_and_a_restore_agrees
         memory.add(fingerprint)
         again = Remembered(4)
         for number in range(memory.rows.page_count):
-            again.rows.load(memory.rows.page(number))
+            again.rows.load([memory.rows.page(number)])
         again.restore(count=memory.count, cursor=memory.cursor, forgotten=memory.forgotten)
         assert [n for n in range(10) if n in again] == [n for n in range(10) if n in memory]
     assert [n for n in range(10) if n in memory] == [3, 4, 5, 6]

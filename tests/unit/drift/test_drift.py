@@ -381,11 +381,11 @@ def test_rows_that_are_no_reference_are_refused_with_the_reason() -> None:
 def test_a_page_of_other_features_begins_anew_and_is_counted() -> None:
     made, _ = settled()
     other = drift(series=0, features=[*FEATURES, Feature(name="d")])
-    other.table.load(made.table.page(0), adapt=other.adapt())
+    other.table.load([made.table.page(0)], adapt=other.adapt())
     assert other.dropped["drift_reset"] == 1
     assert str(other.data_state(0)) == f"gathering 0 of {REFERENCE}"
     same = drift(series=0)
-    same.table.load(made.table.page(0), adapt=same.adapt())
+    same.table.load([made.table.page(0)], adapt=same.adapt())
     assert same.table.page(0) == made.table.page(0)
 
 

@@ -102,6 +102,22 @@ def test_the_cache_of_keys_is_bounded_and_changes_nothing(monkeypatch: pytest.Mo
     assert len(intake._models) <= 3
 
 
+def test_what_was_taken_in_before_is_parsed_again_to_the_same_events() -> None:
+    codec = Codec()
+    packed = codec.encode_msgpack(codec.decode(Topic.PREDICTIONS, prediction(4).value))
+    enveloped = record(4, value=packed, headers=[("content-type", b"application/msgpack")])
+    intake = Intake(codec, partition=HOME, partitions=PARTITIONS)
+    for records in ([prediction(n) for n in range(3)], [prediction(3), enveloped], []):
+        first = intake.parse([Topic.PREDICTIONS] * len(records), records, limits_ms=LIMITS_MS, skipped=set()).slice
+        assert intake.parse_again(records) == first
+
+
+def test_what_this_build_refuses_is_left_out_when_it_is_parsed_again() -> None:
+    intake = Intake(Codec(), partition=HOME, partitions=PARTITIONS)
+    for bad in (record(1, value=b'{"prediction_id": 7}'), record(1, value=None)):
+        assert intake.parse_again([prediction(0), bad, prediction(2)]).offsets == [0, 2]
+
+
 @pytest.mark.parametrize(
     ("key", "positive"),
     [(b"21", 1173551340), (b"foobar", 1357151166), (b"a-little-bit-long-string", 1161502112), (b"", 275646681)],

@@ -29,7 +29,7 @@ def table(rows: int = 0, *, page_rows: int = 4) -> Rows:
 def copied(source: Rows, *, page_rows: int = 4) -> Rows:
     made = Rows(COLUMNS, page_rows=page_rows)
     for number in range(source.page_count):
-        made.load(source.page(number))
+        made.load([source.page(number)])
     return made
 
 
@@ -76,7 +76,7 @@ def test_a_page_is_a_copy() -> None:
     page = rows.page(0)
     rows.col["count"][:] = 99
     again = Rows(COLUMNS, page_rows=4)
-    again.load(page)
+    again.load([page])
     assert again.col["count"][:4].tolist() == [0, 1, 2, 3]
     again.col["count"][0] = 5  # what was loaded may be written
     assert again.page(0) != page
@@ -99,7 +99,7 @@ def test_only_pages_that_changed_are_taken() -> None:
 def test_a_column_that_a_page_lacks_keeps_its_fill_and_one_too_many_is_left_out() -> None:
     page = table(2).page(0)
     rows = Rows([Column("count", "<i8"), Column("later", "<f8", (), 7)], page_rows=4)
-    rows.load(page)
+    rows.load([page])
     assert rows.col["count"][:2].tolist() == [0, 1]
     assert rows.col["later"][:2].tolist() == [7, 7]
     assert set(rows.col) == {"count", "later"}
@@ -108,13 +108,13 @@ def test_a_column_that_a_page_lacks_keeps_its_fill_and_one_too_many_is_left_out(
 def test_pages_out_of_order_or_with_a_hole_are_refused() -> None:
     rows = table(12)
     with pytest.raises(msgspec.DecodeError, match="begins at row 4, the table ends at row 0"):
-        Rows(COLUMNS, page_rows=4).load(rows.page(1))
+        Rows(COLUMNS, page_rows=4).load([rows.page(1)])
     again = Rows(COLUMNS, page_rows=4)
-    again.load(rows.page(0))
+    again.load([rows.page(0)])
     with pytest.raises(msgspec.DecodeError, match="begins at row 8, the table ends at row 4"):
-        again.load(rows.page(2))
+        again.load([rows.page(2)])
     with pytest.raises(msgspec.DecodeError):
-        again.load(rows.page(0))
+        again.load([rows.page(0)])
 
 
 def test_a_page_of_another_version_or_with_damage_is_refused() -> None:
@@ -127,5 +127,5 @@ def test_a_page_of_another_version_or_with_damage_is_refused() -> None:
     strange = msgspec.msgpack.encode({**raw, "columns": {"count": ["no dtype", shape, content]}})
     for wrong in (other, short, narrow, strange, page[:-1], page[1:], b"", b"\x00"):
         with pytest.raises(msgspec.DecodeError):
-            Rows(COLUMNS, page_rows=4).load(wrong)
-    Rows(COLUMNS, page_rows=4).load(page)
+            Rows(COLUMNS, page_rows=4).load([wrong])
+    Rows(COLUMNS, page_rows=4).load([page])
