@@ -50,6 +50,7 @@ class Memory:
     checkpoint_batch: int  # of the newest complete checkpoint; 0 before the first
     skipped: set[tuple[str, int]] = field(default_factory=set)  # (topic, offset) of poison, as journalled
     owed: list[Refused] = field(default_factory=list)  # poison found while restoring: its dead letters are still due
+    behind: set[Topic] = field(default_factory=set)  # inputs whose committed offset is not their position
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Found:
     pages: dict[str, bytes]
     entries: list[journal.Entry]
     skipped: set[tuple[str, int]]
-    passed: dict[str, int]  # of the newest entry
+    newest: journal.Entry | None
 
 
 class Reader:
@@ -174,7 +175,6 @@ class Restore:
         partition: the task's partition number.
         intake: from raw records to events.
         stepper: the same that steps live batches.
-        version: of this build.
         on_remaining: told how many records are still to be re-read.
     """
 
@@ -195,6 +195,7 @@ class Restore:
         self._searches: dict[int, tuple[int, int]] = {}  # batch number > places to step one by one
         self._poison: list[Refused] = []  # found in earlier tries; the journal does not know them yet
         self.lost: list[tuple[Topic, str]] = []  # what ``run`` had to go on without, as the policy allowed
+        self.is_offset_behind = False  # the group's offsets lack the last transaction, which is committed
 
     async def run(self, committed: Mapping[Topic, int | None]) -> Memory:
         """Return the memory as it was after the last committed batch.
@@ -231,7 +232,7 @@ class Restore:
         self._poison.append(Refused(topic, record, Reject(ErrorCode.POISON, "the step failed on it in a restore")))
 
     async def _run(self, committed: Mapping[Topic, int | None]) -> Memory:
-        self.lost = []
+        self.lost, self.is_offset_behind = [], False
         found = await self._find()
         async with Reader(self._config, self._partition, INPUTS) as reader:
             beginnings = await reader.beginnings()
@@ -249,8 +250,8 @@ class Restore:
                 owed=list(self._poison),
             )
             await self._replay(memory, found.entries, reader, beginnings)
-        self._agree(memory, committed)
-        self._skip_lost(memory, found.passed, beginnings)
+        self._agree(memory, committed, found.newest)
+        self._skip_lost(memory, found.newest.passed if found.newest else {}, beginnings)
         return memory
 
     async def _find(self) -> Found:
@@ -267,7 +268,7 @@ class Restore:
                         del newest[record.key]
         entries = [journal.decode_entry(v) for k, v in newest.items() if k.startswith(journal.JOURNAL_PREFIX)]
         skipped = {(topic, offset) for e in entries for topic, offsets in e.skipped.items() for offset in offsets}
-        passed = max(entries, key=lambda e: e.batch).passed if entries else {}
+        latest = max(entries, key=lambda e: e.batch, default=None)
         checkpoint = None
         if journal.CHECKPOINT_KEY in newest:
             checkpoint = journal.decode_checkpoint(newest[journal.CHECKPOINT_KEY])
@@ -280,7 +281,7 @@ class Restore:
                 " Delete this partition's state and committed offsets to start over, or restore the topic from a backup"
             )
         pages = dict(self._pages(checkpoint, newest)) if checkpoint else {}
-        return Found(checkpoint, pages, entries, skipped, passed)
+        return Found(checkpoint, pages, entries, skipped, latest)
 
     def _pages(self, checkpoint: journal.Checkpoint, newest: Mapping[bytes, bytes]) -> Iterator[tuple[str, bytes]]:
         for page, (slot, count, crc) in checkpoint.directory.items():
@@ -376,14 +377,23 @@ class Restore:
             await self._stepper.advance(memory.fleets, batch, skipped=memory.skipped, search=search, is_replay=True)
             memory.batch = entry.batch
 
-    def _agree(self, memory: Memory, committed: Mapping[Topic, int | None]) -> None:
-        """Offsets and journal are committed together; when they differ, somebody moved the group's offsets."""
+    def _agree(self, memory: Memory, committed: Mapping[Topic, int | None], newest: journal.Entry | None) -> None:
+        """Offsets and journal are committed together; when they differ, somebody moved the group's offsets.
+
+        Or the broker forgot to mark the offsets of the last transaction as committed (docs/decisions/chaos.md): then
+        they stand exactly one batch behind the journal, which is right.
+        """
         moved = {
             topic: (memory.positions[topic], offset)
             for topic, offset in committed.items()
             if offset is not None and memory.batch > 0 and offset != memory.positions[topic]
         }
-        if moved and self._config.state.on_offset_mismatch == "refuse":
+        memory.behind = set(moved)
+        if newest is not None:
+            begins = {Topic(topic): first for topic, (first, end) in newest.ranges.items() if end > first}
+            known = {topic: first for topic, first in begins.items() if committed.get(topic) is not None}
+            self.is_offset_behind = bool(moved) and known == {topic: theirs for topic, (_, theirs) in moved.items()}
+        if moved and not self.is_offset_behind and self._config.state.on_offset_mismatch == "refuse":
             raise Fatal(
                 f"partition {self._partition}: the journal ends at "
                 + ", ".join(

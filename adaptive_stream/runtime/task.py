@@ -205,6 +205,10 @@ class Task:
         for topic, what in restore.lost:
             self._telemetry.history_lost.labels(str(topic)).inc()
             self._log.warning("history_lost", topic=str(topic), reason=what, policy="continue")
+        if restore.is_offset_behind:
+            self._telemetry.offsets_behind.inc()
+            offsets = {str(topic): offset for topic, offset in committed.items()}
+            self._log.warning("offsets_behind", batch=memory.batch, committed=offsets)
         memory.owed.extend(self._poison)
         memory.skipped |= {(str(refused.topic), refused.record.offset) for refused in self._poison}
         if self._suspect is not None and not self._follows(self._suspect.batch, memory):
@@ -377,8 +381,9 @@ class Task:
         writes = self._writes(memory, batch, advanced)
         offsets = {
             TopicPartition(self._config.topics.name(topic), self.partition): memory.positions[topic]
-            for topic in batch.ranges
+            for topic in {*batch.ranges, *memory.behind}
         }
+        memory.behind = set()
         earlier = self._commits[-1] if self._commits else None
         commit = asyncio.create_task(self._commit(writes, offsets, earlier=earlier))
         self._commits.append(commit)

@@ -59,6 +59,11 @@ class Telemetry:
         self.history_lost = Counter(
             prefix + "history_lost", "Times that a task went on without what it needed", ["topic"], registry=registry
         )
+        self.offsets_behind = Counter(
+            prefix + "offsets_behind",
+            "Restores that found the group's offsets without the last committed transaction",
+            registry=registry,
+        )
         self.batch_seconds = Histogram(prefix + "batch_seconds", "Stepping a batch", buckets=SECONDS, registry=registry)
         self.commit_seconds = Histogram(
             prefix + "commit_seconds", "One transaction", buckets=SECONDS, registry=registry

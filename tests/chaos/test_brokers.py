@@ -35,6 +35,7 @@ KEEPER = ThreadPoolExecutor(max_workers=1)
 async def test_a_coordinator_killed_in_the_middle_of_a_transaction_leaves_nothing_half_done(
     three_brokers: EmbeddedKafka, lay_siege: Callable[..., Siege]
 ) -> None:
+    await healed(three_brokers)  # a schedule before this one may have killed some
     siege = lay_siege(three_brokers, *REPLICATED)
     async with siege.under_way() as app:
         for place in ("produce:after:30:SIGSTOP", "offsets:before:30:SIGSTOP", "commit:before:30:SIGSTOP"):
@@ -141,6 +142,22 @@ def fill(path: Path) -> None:
 async def restart(brokers: EmbeddedKafka, node: int) -> None:
     """Bring a broker back, from a thread that outlives the test: on Linux a child ends with its parent thread."""
     await asyncio.get_running_loop().run_in_executor(KEEPER, brokers.restart, node)
+    await healed(brokers)
+
+
+async def healed(brokers: EmbeddedKafka) -> None:
+    """Wait until every replica is in sync: three brokers promise to survive the loss of one, not of two at once."""
+
+    async def is_healed() -> bool:
+        admin = AIOKafkaAdminClient(bootstrap_servers=brokers.bootstrap)
+        await admin.start()
+        try:
+            topics = await admin.describe_topics()
+        finally:
+            await admin.close()
+        return all(len(part["isr"]) == len(part["replicas"]) for topic in topics for part in topic["partitions"])
+
+    await until(is_healed, what="every replica is in sync")
 
 
 async def coordinator(brokers: EmbeddedKafka) -> int:
@@ -162,6 +179,7 @@ def lines(worker: WorkerProcess) -> int:
 async def test_one_of_three_brokers_is_lost_for_good_and_the_work_goes_on(
     three_brokers: EmbeddedKafka, lay_siege: Callable[..., Siege]
 ) -> None:
+    await healed(three_brokers)  # a schedule before this one may have killed some
     siege = lay_siege(three_brokers, *REPLICATED)
     async with siege.under_way() as app:
         crew = [siege.start(), siege.start()]

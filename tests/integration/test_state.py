@@ -16,6 +16,7 @@ from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime import journal
 from adaptive_stream.runtime.session import Session
 from adaptive_stream.runtime.task import Task
+from adaptive_stream.runtime.telemetry import Telemetry
 from adaptive_stream.runtime.worker import Worker
 from tests.integration.scene import START_MS, Scene, correction, field_of, prediction, until
 from tests.integration.test_crash import MODELS, stream
@@ -185,6 +186,28 @@ async def test_offsets_that_somebody_moved_are_refused(kafka: str, names: str) -
     async with working(scene.config("state.on_offset_mismatch=trust_journal")) as worker:
         await until(lambda: joined(worker) == 10, what="the feedback finds its predictions")
         assert worker.tasks[0].memory.fleets.counters()["dropped"]["duplicate_predictions"] == 0
+
+
+async def test_offsets_that_lack_the_last_transaction_are_known_from_the_journal(kafka: str, names: str) -> None:
+    # as a broker leaves them that forgot to mark them as committed
+    scene = Scene(bootstrap=kafka, name=names, settings=("topics.partitions=1", "batch.max_batch_records=20"))
+    await scene.open()
+    await scene.publish([(Topic.PREDICTIONS, prediction(n), START_MS + n) for n in range(100)])
+    await scene.publish([(Topic.FEEDBACK, correction(n), START_MS + n) for n in range(50)])
+    async with working(scene.config()):
+        await scene.drained()
+    (last,) = [entries[-1] for entries in (await scene.journals()).values()]
+    for topic, (first, _) in last.ranges.items():
+        await scene.move_offset(Topic(topic), first)
+    telemetry = Telemetry()
+    async with working(scene.config(), telemetry=telemetry) as worker:
+        assert telemetry.offsets_behind._value.get() == 1
+        await scene.publish([(Topic.FEEDBACK, correction(n), START_MS + n) for n in range(50, 100)])
+        await scene.drained()
+        assert joined(worker) == 100
+    await scene.check_journals()
+    await scene.move_offset(Topic.FEEDBACK, 49)
+    assert await Worker(scene.config()).run() == 78, "this is nobody's batch"
 
 
 def joined(worker: Worker) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from adaptive_stream.runtime.telemetry import Telemetry
 from adaptive_stream.runtime.worker import Worker
 from tests.integration.scene import LIMIT_S, until
 
@@ -28,9 +29,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextlib.asynccontextmanager
-async def working(config: Config) -> AsyncIterator[Worker]:
+async def working(config: Config, *, telemetry: Telemetry | None = None) -> AsyncIterator[Worker]:
     """Run a worker in this event loop until the block ends; it must leave with code 0."""
-    worker = Worker(config)
+    worker = Worker(config, telemetry or Telemetry())
     life = asyncio.create_task(worker.run())
     try:
         await until(lambda: life.done() or (worker.is_ready and bool(worker.tasks)), what="the worker runs its tasks")
