@@ -49,7 +49,7 @@ integration: $(VENV)/.test ## the tests on a real Kafka
 	$(BIN)/python -m pytest -m integration tests/integration
 
 statistical: $(VENV)/.test ## coverage, false alarms and delays, with intervals; figures in tests/statistical/results.json
-	$(BIN)/python -m pytest -m statistical tests/statistical
+	$(BIN)/python -m pytest -n auto --dist worksteal -m statistical tests/statistical
 
 $(VENV)/.peer: | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/peer

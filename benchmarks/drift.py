@@ -14,6 +14,7 @@ import numpy as np
 
 from adaptive_stream.config.drift import DriftConfig
 from adaptive_stream.config.family import Feature
+from adaptive_stream.core.held import MOST
 from adaptive_stream.drift.drift import Drift
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SERIES = (10, 10_000)
 FEATURES = 20
-BATCH = 4_096
+BATCH = MOST  # as a worker feeds them
 BATCHES = 40
 ROUND = 2_000  # series that are brought to their references at once
 PEER = "ADAPTIVE_STREAM_BENCH_PEER"  # an interpreter that has river

@@ -21,7 +21,7 @@ class DriftConfig(Tree):
     enabled: bool = Field(True, description="watch inputs, outputs and losses of every series")
     mode: Literal["sequential", "classic"] = Field(
         "sequential",
-        description="sequential: evidence at every block; classic: four tests with Holm on windows that do not overlap",
+        description="sequential: evidence at every block; classic: tests with Holm on windows that do not overlap",
     )
     budget_events: float = Field(
         1e6,

@@ -1,11 +1,11 @@
-"""The four tests on windows that do not overlap: ``mode: classic``.
+"""Tests on windows that do not overlap: ``mode: classic``.
 
 Owns when a window counts as changed. Never keeps state: the window is what is recent. Called by the detector of the
 data when a window is full.
 
-One check of a window of w events is made at the level w / budget, by Holm over all tests and numeric columns, so that
-false alarms come once in ``budget_events`` at most, as far as the tests' limit distributions hold. Levels and missing
-values are no business of these tests; the sequential mode watches them.
+Numeric columns get the four tests; the share of each level, and of what is missing, Fisher's. One check of a window of
+w events is made at the level w / budget, by Holm over all of them, so that false alarms come once in ``budget_events``
+at most, as far as the four tests' limit distributions hold.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.drift.layout import DATED_SHIFTS
+from adaptive_stream.drift.layout import DATED_LEVEL, DATED_MISSING, DATED_SHIFTS
 from adaptive_stream.drift.verdict import Samples
 from adaptive_stream.stats import two_sample
 
@@ -29,21 +29,33 @@ LEAST = 1e-30  # p-value: single precision holds what is made of it
 
 def judge(data: Data, table: Rows, series: int) -> None:
     """Write the evidence of a full window: what it is beyond the line is what the p-value is below the level."""
-    layout = data.layout
-    evidence = np.zeros(layout.bets, dtype=np.float32)
-    if len(layout.numeric):
-        _, whitney, _, ratio = tested = Samples(data, table, series).tests()
-        adjusted = two_sample.holm(np.stack([one.p_value for one in tested]))
-        is_spread = adjusted[-1] < adjusted[:-1].min(axis=0)
-        up, down, wider, narrower = DATED_SHIFTS
-        bet = np.where(
-            is_spread,
-            np.where(ratio.statistic > 0, wider, narrower),
-            np.where(whitney.statistic > 0, up, down),
-        )
-        window = data.window * data.b
-        place = bet * layout.streams + np.arange(len(layout.numeric))
-        evidence[place] = window / np.maximum(adjusted.min(axis=0), LEAST)
+    layout, samples = data.layout, Samples(data, table, series)
+    _, whitney, _, ratio = tested = samples.tests()
+    missing, levels = samples.missing(), samples.shares()
+    shares, rises = (np.concatenate([missing[part], levels[part].ravel()]) for part in (1, 0))
+    is_test = ~np.isnan(rises)  # of none or of all in both samples together there is no test
+    p_values = np.stack([one.p_value for one in tested])
+    adjusted = two_sample.holm(np.concatenate([p_values.ravel(), shares[is_test]]))
+    by_test = adjusted[: p_values.size].reshape(p_values.shape)
+    is_spread = by_test[-1] < by_test[:-1].min(axis=0)
+    up, down, wider, narrower = DATED_SHIFTS
+    bet = np.where(
+        is_spread,
+        np.where(ratio.statistic > 0, wider, narrower),
+        np.where(whitney.statistic > 0, up, down),
+    )
+    (more, fewer), (often, seldom) = DATED_MISSING, DATED_LEVEL
+    of_missing, of_level = rises[: layout.columns] > 0, rises[layout.columns :] > 0
+    places = np.concatenate(
+        [
+            layout.at_missing + np.where(of_missing, more, fewer) * layout.columns + np.arange(len(of_missing)),
+            layout.at_levels + np.where(of_level, often, seldom) * len(of_level) + np.arange(len(of_level)),
+        ]
+    )
+    evidence, window = np.zeros(layout.bets, dtype=np.float32), data.window * data.b
+    numeric = bet * layout.streams + np.arange(len(layout.numeric))
+    evidence[numeric] = window / np.maximum(by_test.min(axis=0), LEAST)
+    evidence[places[is_test]] = window / np.maximum(adjusted[p_values.size :], LEAST)
     table.col["evidence"][series] = evidence
 
 

@@ -163,8 +163,8 @@ class Samples:
     """
 
     def __init__(self, data: Data, table: Rows, series: int) -> None:
-        layout, col = data.layout, table.col
-        numeric = len(layout.numeric)
+        self._layout = layout = data.layout
+        col, numeric = table.col, len(layout.numeric)
         pool, levels = (
             col["pool"][series].astype(np.float64)[:, :numeric],
             col["pool_levels"][series].astype(np.float64),
@@ -184,6 +184,23 @@ class Samples:
     def tests(self) -> list[Tested]:
         """Return the four tests of the numeric columns."""
         return four(self.before[:-1].T, self.recent[:-1].T, self.old, self.new)
+
+    def missing(self) -> Tested:
+        """Return Fisher's test of what is missing, of every column."""
+        layout = self._layout
+        found = [np.empty(layout.columns) for _ in range(4)]
+        for columns, parts in (
+            (layout.numeric, (self.before, self.recent)),
+            (layout.categorical, (self.before_levels, self.recent_levels)),
+        ):
+            for place, counts in enumerate(parts):
+                found[2 * place][columns], found[2 * place + 1][columns] = counts[-1], counts.sum(axis=0)
+        return two_sample.fisher(*found)
+
+    def shares(self) -> Tested:
+        """Return Fisher's test of the share of each level, (LEVELS, categorical)."""
+        before, since = self.before_levels[:-1], self.recent_levels[:-1]
+        return two_sample.fisher(before, before.sum(axis=0), since, since.sum(axis=0))
 
 
 def four(before: Array, since: Array, old: Moments, new: Moments) -> list[Tested]:

@@ -1,7 +1,7 @@
-"""Four tests of two samples, from what is kept of them: merged bins and moments.
+"""Tests of two samples, from what is kept of them: merged bins and moments.
 
-Owns Kolmogorov-Smirnov, Mann-Whitney, Welch's t and a robust test of variances, and Holm's correction. Never keeps
-state and never sees a value. Called for verdicts of drift, and by its classic mode.
+Owns Kolmogorov-Smirnov, Mann-Whitney, Welch's t and a robust test of variances, Fisher's exact test of shares, and
+Holm's correction. Never keeps state and never sees a value. Called for verdicts of drift, and by its classic mode.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import kolmogorov, ndtr, stdtr
+from scipy.special import gammaln, kolmogorov, ndtr, stdtr
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
+
+NEGLIGIBLE = 1e-12  # part of a sum
 
 
 class Tested(NamedTuple):
@@ -128,6 +130,35 @@ def log_variance_ratio(before: Moments, since: Moments) -> Tested:
     return _known(is_known, ratio, 2 * ndtr(-np.abs(ratio) / np.sqrt(np.where(is_known, noise, 1.0))))
 
 
+def fisher(hits: ArrayLike, n: ArrayLike, hits_since: ArrayLike, n_since: ArrayLike) -> Tested:
+    """Return the difference of two shares, the second less the first, tested exactly: twice the smaller tail.
+
+    Args:
+        hits: of the first sample, any shape.
+        n: its size.
+        hits_since: of the second sample.
+        n_since: its size.
+
+    Source:
+        Fisher, "Statistical Methods for Research Workers", 5th ed. 1934, section 21.02.
+    """
+    a, size, b, drawn = np.broadcast_arrays(
+        *(np.asarray(one, dtype=np.float64) for one in (hits, n, hits_since, n_since))
+    )
+    all_, total = a + b, size + drawn
+    is_known = (size > 0) & (drawn > 0) & (all_ > 0) & (all_ < total)
+    is_fewer = b * total < all_ * drawn  # fewer hits are more misses: one tail is enough
+    x, marked = np.where(is_fewer, drawn - b, b), np.where(is_fewer, total - all_, all_)
+    others = total - marked
+    log_chance = _log_choose(marked, x) + _log_choose(others, drawn - x) - _log_choose(total, drawn)
+    term, tail = np.ones_like(x), np.ones_like(x)
+    while (term > NEGLIGIBLE * tail).any():  # beyond the mean each term is smaller than the one before
+        term = term * (marked - x) * (drawn - x) / ((x + 1) * (others - drawn + x + 1))
+        tail, x = tail + term, x + 1
+    share = b / np.maximum(drawn, 1) - a / np.maximum(size, 1)
+    return _known(is_known, share, 2 * np.exp(log_chance) * tail)
+
+
 def holm(p_values: ArrayLike) -> Array:
     """Return p-values adjusted for their number, over all of the array.
 
@@ -140,6 +171,11 @@ def holm(p_values: ArrayLike) -> Array:
     adjusted = np.empty_like(flat)
     adjusted[order] = np.maximum.accumulate(flat[order] * np.arange(len(flat), 0, -1))
     return np.minimum(adjusted, 1.0).reshape(p.shape)
+
+
+def _log_choose(n: Array, k: Array) -> Array:
+    found: Array = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return found
 
 
 def _counted(counts: ArrayLike) -> tuple[Array, Array]:

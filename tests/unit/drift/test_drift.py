@@ -199,6 +199,24 @@ def test_the_classic_mode_tests_windows_that_do_not_overlap(change: Change, dire
     assert verdict.affected == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("change", "stream", "direction"),
+    [
+        (missing, "b", Direction.MORE_MISSING),
+        (level, "c", Direction.MORE_FREQUENT),
+        (unseen, "c", Direction.MORE_FREQUENT),
+    ],
+)
+def test_the_classic_mode_tests_levels_and_what_is_missing(change: Change, stream: str, direction: Direction) -> None:
+    made, dice = settled(mode="classic", classic_window=300, reference_predictions=1_000)
+    changed = values(dice, 1_500)
+    change(changed, dice)
+    leading = feed(made, changed)[0].verdict.findings[0]
+    assert (leading.stream, leading.direction) == (stream, direction)
+    assert leading.effect.since > leading.effect.before
+    assert leading.since_low <= 3_000 <= leading.since_high
+
+
 def test_the_classic_mode_is_the_same_however_events_are_batched() -> None:
     dice = np.random.default_rng(14)
     data = np.concatenate([values(dice, 2_500), values(dice, 2_500) + 0.5])

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats as peer
 
 from adaptive_stream.stats.two_sample import (
+    fisher,
     holm,
     kolmogorov_smirnov,
     log_variance_ratio,
@@ -82,6 +83,22 @@ def test_nothing_is_said_of_what_is_empty_or_constant() -> None:
         for pair in ((none, constant), (constant, none), (constant, constant)):
             assert float(test(*pair).p_value[0]) == 1.0
             assert np.isnan(test(*pair).statistic[0])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_test_of_shares_is_twice_the_smaller_tail_of_the_hypergeometric(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    n, drawn = dice.integers(1, 60_000, 50), dice.integers(1, 60_000, 50)
+    share = dice.choice([1e-4, 0.01, 0.3, 0.999], 50)
+    a, b = dice.binomial(n, share), dice.binomial(drawn, np.clip(share + dice.choice([0, 0.02], 50), 0, 1))
+    found = fisher(a, n, b, drawn)
+    law = peer.hypergeom(n + drawn, a + b, drawn)
+    tails = np.minimum(law.cdf(b), law.sf(b - 1))
+    is_known = (a + b > 0) & (a + b < n + drawn)
+    np.testing.assert_allclose(found.p_value[is_known], np.minimum(2 * tails, 1)[is_known], rtol=1e-6, atol=1e-300)
+    np.testing.assert_allclose(found.statistic[is_known], (b / drawn - a / n)[is_known])
+    assert np.isnan(found.statistic[~is_known]).all()
+    assert (found.p_value[~is_known] == 1).all()
 
 
 def test_holm_pays_for_the_number_of_tests_and_keeps_their_order() -> None:
