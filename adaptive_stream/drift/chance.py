@@ -55,7 +55,10 @@ def uniforms(seeds: Hash, events: NDArray[np.int64], lanes: int) -> NDArray[np.f
     base = _mixed(seeds + events.astype(np.uint64) * _GOLDEN)
     quads = np.arange(1, -(-lanes // 4) + 1, dtype=np.uint64) * _ODD
     bits = _mixed(base[..., None] + quads).astype("<u8", copy=False).view("<u2")[..., :lanes]
-    return (bits.astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-16)
+    found = bits.astype(np.float32)
+    found += np.float32(0.5)
+    found *= np.float32(2.0**-16)
+    return found
 
 
 def places(seeds: Hash, events: NDArray[np.int64], size: int) -> NDArray[np.int64]:

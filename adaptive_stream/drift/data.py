@@ -223,7 +223,7 @@ class Data:
         groups, rows, filled, counts, due = (one[order] for one in (groups, rows, filled, counts, due))
         found = cut(filled, counts, b)
         places = run.take(groups, counts)
-        blocks = fill(found, filled, values[places], col["pending"], rows)
+        blocks = fill(found, filled, values, places, waiting=col["pending"], rows=rows)
         begun = col["events"][rows] - filled
         col["events"][rows] += counts
         if not len(found.owner):
@@ -280,19 +280,10 @@ class Data:
             counts = np.ascontiguousarray(table.col[name][rows].transpose(1, 0, 2))
             before = np.empty(hist.shape, dtype=np.uint16)
             grown = hist if is_growing.all() else hist * is_growing[:, None].view(np.uint8)
-            if found.is_deep:
-                for group in range(len(rows)):
-                    blocks = found.of(group)
-                    sums = np.cumsum(grown[:, blocks], axis=1, dtype=np.uint16)
-                    now = counts[:, group]
-                    before[:, blocks[0]] = now
-                    before[:, blocks[1:]] = now[:, None] + sums[:, :-1]
-                    now += sums[:, -1]
-            else:
-                for one in found.rounds:
-                    now = counts[:, : one.stop - one.start]
-                    before[:, one] = now
-                    now += grown[:, one]
+            for one in found.rounds:
+                now = counts[:, : one.stop - one.start]
+                before[:, one] = now
+                now += grown[:, one]
             parts.append(before)
             after.append(counts)
         pooled = table.col["pooled"][rows][found.owner] + np.minimum(found.turn, growing[found.owner]) * self.b

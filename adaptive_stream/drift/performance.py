@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, summed, widest
-from adaptive_stream.drift.since import LARGEST_SCORE, LEAD
+from adaptive_stream.drift.since import LEAD
 from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
 from adaptive_stream.stats.rows import Column
 
@@ -138,7 +138,7 @@ class Performance:
         live, rows, filled, counts, due = (one[order] for one in (live, rows, filled, counts, due))
         found = cut(filled, counts, BLOCK)
         places = run.take(live, counts)
-        values = fill(found, filled, losses[places], col["loss_pending"], rows)
+        values = fill(found, filled, losses, places, waiting=col["loss_pending"], rows=rows)
         begun = col["labels"][rows] - filled
         col["labels"][rows] += counts
         if not len(found.owner):
@@ -233,7 +233,6 @@ class Performance:
             now = score[:going]
             now += dated[one]
             np.maximum(now, 0, out=now)
-            np.minimum(now, LARGEST_SCORE, out=now)
             dated[one] = now
         is_over = self.total(e) >= self.line
         is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from adaptive_stream.drift.layout import OTHER
-from adaptive_stream.drift.run import summed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,8 +84,11 @@ def project(layout: Layout, standardised: Single) -> Single:
         return np.empty((*shape, 0), dtype=np.float32)
     by_feature = np.ascontiguousarray(np.moveaxis(standardised[..., :features], -1, 0)).reshape(features, -1)
     found = np.empty((*shape, projected), dtype=np.float32)
-    for place, signs in enumerate(layout.signs):
-        found[..., place] = summed(by_feature * signs[:, None]).reshape(shape)
+    for place, signs in enumerate(layout.signs.tolist()):
+        total = np.zeros(by_feature.shape[1], dtype=np.float32)
+        for sign, values in zip(signs, by_feature, strict=True):
+            (np.add if sign > 0 else np.subtract)(total, values, out=total)
+        found[..., place] = (total * np.float32(abs(signs[0]))).reshape(shape)
     return found
 
 

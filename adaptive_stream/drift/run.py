@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Numbers = TypeVar("Numbers", "NDArray[np.float32]", "NDArray[np.float64]")
 
 
+DEEP = 100  # rounds a group: up to it a whole array for each round takes less time than some for each group
 FEW = 4_096  # marks: so many are looked at one by one in the time that rounds of whole arrays take
 
 
@@ -90,7 +91,7 @@ class Cut(NamedTuple):
     @property
     def is_deep(self) -> bool:
         """Whether whole arrays group by group are fewer than round by round."""
-        return len(self.rounds) > 2 * int(self.starts[1]) if self.rounds else False
+        return len(self.rounds) > DEEP * int(self.starts[1]) if self.rounds else False
 
     def of(self, group: int) -> Places:
         """Return the blocks of one group, in order."""
@@ -138,26 +139,28 @@ def cut(filled: Places, counts: Places, b: int) -> Cut:
     return Cut(group, block, place % b, full, starts, owner, turn, bounds)
 
 
-def fill(found: Cut, filled: Places, values: Single, waiting: Single, rows: Places) -> Single:
+def fill(found: Cut, filled: Places, values: Single, places: Places, *, waiting: Single, rows: Places) -> Single:
     """Return the full blocks, (b, blocks, ...), and leave the rest waiting.
 
     Args:
         found: from ``cut``.
         filled: events that wait already, of each group.
-        values: of the events.
+        values: of all events.
+        places: in them, of the events that were cut.
         waiting: of the table, (rows, b, ...); changed.
         rows: of the groups in it.
     """
     b = waiting.shape[1]
-    blocks = np.empty((b, len(found.owner), *values.shape[1:]), dtype=np.float32)
     is_in = found.block >= 0
-    blocks[found.slot[is_in], found.block[is_in]] = values[is_in]
+    source = np.zeros((b, len(found.owner)), dtype=np.int64)
+    source[found.slot[is_in], found.block[is_in]] = places[is_in]
+    blocks = values.take(source, axis=0)
     closed = int((found.full > 0).sum())
     held = np.repeat(np.arange(closed), filled[:closed])
     slot = np.arange(len(held)) - np.repeat(ahead(filled[:closed]), filled[:closed])
     blocks[slot, held] = waiting[rows[held], slot]  # the first round's blocks are numbered as their groups
     waiting[rows[:closed]] = 0  # what is used up leaves no trace: any batching leaves the same bytes
-    waiting[rows[found.group[~is_in]], found.slot[~is_in]] = values[~is_in]
+    waiting[rows[found.group[~is_in]], found.slot[~is_in]] = values[places[~is_in]]
     return blocks
 
 
@@ -190,20 +193,23 @@ def first_over(found: Cut, is_over: NDArray[np.bool_]) -> tuple[Places, Places]:
 
 def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
     """Return the last round of each closed group, before its stop, in which each column is clear; -1 for never."""
-    last = np.full((len(stop), is_clear.shape[1]), -1, dtype=np.int64)
+    is_stopped = not np.array_equal(stop, found.full[: len(stop)])
+    if is_stopped:
+        is_clear = is_clear & (found.turn < stop[found.owner])[:, None]
+    last = np.zeros((len(stop), is_clear.shape[1]), dtype=np.int32)  # a round's number and 1
     if is_clear.size < FEW:
-        block, column = np.nonzero(is_clear & (found.turn < stop[found.owner])[:, None])
-        last[found.owner[block], column] = found.turn[block]  # of one place the latest is written last
-        return last
-    if found.is_deep:
-        for group, end in enumerate(stop.tolist()):
-            backwards = is_clear[found.of(group)[:end]][::-1]
-            last[group] = np.where(backwards.any(axis=0), end - 1 - backwards.argmax(axis=0), -1)
-        return last
-    for turn, one in enumerate(found.rounds):
-        going = one.stop - one.start
-        np.copyto(last[:going], turn, where=is_clear[one] & (turn < stop[:going])[:, None])
-    return last
+        block, column = np.nonzero(is_clear)
+        last[found.owner[block], column] = found.turn[block] + 1  # of one place the latest is written last
+    elif found.is_deep:
+        for group in range(len(stop)):
+            backwards = is_clear[found.of(group)][::-1]
+            last[group] = np.where(backwards.any(axis=0), len(backwards) - backwards.argmax(axis=0), 0)
+    else:
+        marks = is_clear * (found.turn[:, None] + 1).astype(np.int32)
+        for one in found.rounds:
+            held = last[: one.stop - one.start]
+            np.maximum(held, marks[one], out=held)
+    return last.astype(np.int64) - 1
 
 
 def changed(found: Cut, before: Places, leaders: Places) -> NDArray[np.bool_]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
 RECENT_EVENTS = 65_000  # that a histogram can count
-LARGEST_SCORE = np.float32(1e6)
 LEAD = np.float32(
     2.0
 )  # nats: less is what chance gives one of some scores at most times, a change passes it within few events
@@ -86,7 +85,6 @@ class Since:
             now = score[: one.stop - one.start]
             now += log_e[one]
             np.maximum(now, 0, out=now)
-            np.minimum(now, LARGEST_SCORE, out=now)
             log_e[one] = now
         col["score"][rows] = log_e[found.at(stop - 1)]
         clear = last_clear(found, log_e <= 0, stop)
@@ -110,14 +108,11 @@ class Since:
         col["recent_blocks"][rows] = count + np.maximum(upto - since, 0)
         is_held, numeric, levels = clear < 0, layout.numeric, layout.categorical
         taken, held = is_taken[:, None, numeric], is_held[:, None, numeric]
-        for name in ("recent", "recent_sums"):
-            col[name][rows] *= held
-        add(table, "recent", rows, found, self._recent_counts(coded) * taken)
-        add(table, "recent_sums", rows, found, coded.sums[:, :2] * taken)
+        add(table, "recent", rows, found, self._recent_counts(coded) * taken, is_held=held)
+        add(table, "recent_sums", rows, found, coded.sums[:, :2] * taken, is_held=held)
         if len(levels):
-            col["recent_levels"][rows] *= is_held[:, None, levels]
             hist = coded.hist_levels.transpose(1, 0, 2) * is_taken[:, None, levels]
-            add(table, "recent_levels", rows, found, hist)
+            add(table, "recent_levels", rows, found, hist, is_held=is_held[:, None, levels])
 
     def _recent_counts(self, coded: Coded) -> NDArray[np.uint8]:
         """Return histograms of the blocks with half the bins, (blocks, RECENT, numeric columns)."""
@@ -152,8 +147,18 @@ class Since:
         return found
 
 
-def add(table: Rows, name: str, rows: Places, found: Cut, values: NDArray[Any]) -> None:
-    """Add what the blocks hold to a column."""
+def add(
+    table: Rows,
+    name: str,
+    rows: Places,
+    found: Cut,
+    values: NDArray[Any],
+    *,
+    is_held: NDArray[np.bool_] | None = None,
+) -> None:
+    """Add what the blocks hold to a column; where it is not held what was there before is forgotten."""
     held = table.col[name][rows]
+    if is_held is not None:
+        held *= is_held
     accumulated(found, held, values)
     table.col[name][rows] = held
