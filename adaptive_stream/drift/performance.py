@@ -35,12 +35,13 @@ NEVER = -1
 BLOCK = 16  # labels that are judged at once
 # Shifts of the mean loss in standard deviations of a 0/1 loss, and what each weighs. That it got better is news, but
 # nobody waits for it.
-SHIFTS = np.array([0.07, 0.16, 0.33, 0.7, -0.1, -0.3])
+SHIFTS = np.array([0.07, 0.16, 0.33, 0.7, -0.1, -0.3])  # upwards first
 WEIGHTS = np.array([0.2, 0.25, 0.35, 0.1, 0.05, 0.05], dtype=np.float32)
 DATED = (1, 4)
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed, or an error of a frozen pool
 MOST_LAG = 0.98
+MUTED = -50.0  # log evidence of a bet that is not made
 EDGE = 1e-6  # a mean loss of 0 or 1 leaves nothing to bet
 
 
@@ -190,23 +191,22 @@ class Performance:
 
     def _bets(self, sums: Array, before: Array, pooled: Array, lag: Single) -> Single:
         """Return log evidence, (blocks, SHIFTS)."""
-        tolerance = self.config.loss_tolerance
-        parts: list[NDArray[np.floating]] = []
-        for shift in SHIFTS.tolist():
-            if self.stated is None:
-                share, n = (before + 2 * (shift > 0)) / (pooled + 2), pooled + 2
-                if self.is_frozen:
-                    share = share + np.sign(shift) * CLEAR * np.sqrt(share * (1 - share) / n)
-            elif shift > 0:
-                share, n = np.full_like(sums, self.stated), np.full_like(sums, np.inf)
-            else:
-                parts.append(np.full_like(sums, -50.0))  # better than promised is no news
+        parts = []
+        for sign, shifts in ((1, SHIFTS[SHIFTS > 0]), (-1, SHIFTS[SHIFTS < 0])):
+            if self.stated is not None and sign < 0:
+                parts.append(np.full((len(shifts), len(sums)), MUTED))  # better than promised is no news
                 continue
-            share = np.clip(share + np.sign(shift) * tolerance, EDGE, 1 - EDGE)
-            parts.append(log_share_evidence(sums, np.full_like(sums, BLOCK), share, share_bet(share, shift), n))
-        found: Single = (
-            np.stack(parts, axis=1) * np.minimum((1 - lag) / (1 + lag), 1 / self.config.design_effect)[:, None]
-        ).astype(np.float32)
+            if self.stated is None:
+                share, n = (before + 2 * (sign > 0)) / (pooled + 2), pooled + 2
+                if self.is_frozen:
+                    share = share + sign * CLEAR * np.sqrt(share * (1 - share) / n)
+            else:
+                share, n = np.full_like(sums, self.stated), np.full_like(sums, np.inf)
+            share = np.clip(share + sign * self.config.loss_tolerance, EDGE, 1 - EDGE)
+            bets = share_bet(share, shifts[:, None])
+            parts.append(log_share_evidence(sums, np.float64(BLOCK), share, bets, n))
+        temper = np.minimum((1 - lag) / (1 + lag), 1 / self.config.design_effect)
+        found: Single = (np.concatenate(parts) * temper).T.astype(np.float32, order="C")
         return found
 
     def _rounds(

@@ -48,12 +48,12 @@ def dispersion_cumulant(s: ArrayLike) -> Array:
     return found
 
 
-def share_bet(share: Shares, shift: float) -> Shares:
+def share_bet(share: Shares, shift: float | Array) -> Shares:
     """Return the share that is bet on: ``shift`` standard deviations of one event above it, or below.
 
     Args:
         share: that is bet against, inside (0, 1), any shape.
-        shift: of either sign, in units of sqrt(share (1 - share)).
+        shift: of either sign, in units of sqrt(share (1 - share)); several of them broadcast.
     """
     found: Shares = share + shift * np.sqrt(share * (1 - share))
     kept: Shares = np.maximum(np.minimum(found, 1 - LEAST * (1 - share)), LEAST * share)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,9 +48,18 @@ def seed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> 
     return found
 
 
+@contextlib.contextmanager
+def kept(folder: Path, *, brokers: int) -> Iterator[EmbeddedKafka]:
+    """Run a Kafka whose logs outlive it: a broker that forgot a marker says so there, and nowhere else."""
+    with EmbeddedKafka(brokers=brokers, folder=folder, properties=PROPERTIES) as kafka:
+        yield kafka
+    for data in folder.glob("data-*"):
+        shutil.rmtree(data)
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka(properties=PROPERTIES) as broker:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    with kept(tmp_path_factory.mktemp("one-broker"), brokers=1) as broker:
         yield broker
 
 
@@ -61,8 +72,8 @@ def broker(cluster: EmbeddedKafka) -> Iterator[EmbeddedKafka]:
 
 
 @pytest.fixture(scope="session")
-def replicated() -> Iterator[EmbeddedKafka]:
-    with EmbeddedKafka(brokers=3, properties=PROPERTIES) as brokers:
+def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    with kept(tmp_path_factory.mktemp("three-brokers"), brokers=3) as brokers:
         yield brokers
 
 
