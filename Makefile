@@ -59,8 +59,8 @@ $(VENV)/.peer: | $(BIN)/python
 bench: $(VENV)/.test $(VENV)/.peer ## measure, beside others, in one run; ONLY="speed models processes latency commit restore takeover"
 	ADAPTIVE_STREAM_BENCH_PEER=$(VENV)/peer/bin/python $(BIN)/python -m benchmarks $(ONLY)
 
-chaos: $(VENV)/.test ## kill -9, SIGSTOP, broker loss against a ledger
-	$(BIN)/python -m pytest -m chaos tests/chaos
+chaos: $(VENV)/.test ## kill -9, SIGSTOP, broker loss against a ledger; two schedules at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m chaos tests/chaos
 
 clean: ## remove the environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

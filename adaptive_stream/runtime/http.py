@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, TypeVar
 
 import uvicorn
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_CONNECTIONS = 256  # further ones are answered with 503; each takes a file descriptor that Kafka may need
 ANSWER_S = 5.0  # how long a request waits for the loop; a step may take seconds in the worst case
+# the loop is in the middle of a long step, or the worker leaves and cancels what is asked of it
+UNANSWERED = TimeoutError, CancelledError
 
 
 class Server:
@@ -104,11 +107,17 @@ class Server:
         return JSONResponse({"ready": is_ready}, status_code=200 if is_ready else 503)
 
     async def _status(self, _: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self._ask, self._worker.report))
+        try:
+            return JSONResponse(await run_in_threadpool(self._ask, self._worker.report))
+        except UNANSWERED:
+            return _unanswered()
 
     async def _model(self, request: Request) -> Response:
         model_id: str = request.path_params["model_id"]
-        status = await run_in_threadpool(self._ask, lambda: self._model_status(model_id))
+        try:
+            status = await run_in_threadpool(self._ask, lambda: self._model_status(model_id))
+        except UNANSWERED:
+            return _unanswered()
         if status is None:
             return JSONResponse({"error": "this worker does not hold the model"}, status_code=404)
         return Response(self._codec.encode(status), media_type="application/json")
@@ -125,3 +134,7 @@ class Server:
             return question()
 
         return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_S)
+
+
+def _unanswered() -> Response:
+    return JSONResponse({"error": "the worker is busy or leaves; ask again"}, status_code=503)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from adaptive_stream.embedded import EmbeddedKafka
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import LOOK_S, Ledger
 from tests.chaos.siege import SETTINGS, Siege
 from tests.integration.scene import FAMILY, Scene
 
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 SEED = "CHAOS_SEED"
 LIMIT_S = 600  # one schedule takes a minute; a shared machine may take several
 PROPERTIES = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}  # Kafka's own default is 10 s
-WATCHED = (*FAMILY, "families.f.monitor.panes=3")  # half an hour: the stream's bad third comes and goes
+WATCHED = (
+    *FAMILY,
+    "families.f.monitor.panes=3",  # half an hour: the stream's bad third comes and goes
+    # a look at every minute of stream time would take half of a schedule's time, in the workers and in the audit
+    f"families.f.monitor.evaluate_every_s={LOOK_S}",
+    f"families.f.monitor.status_interval_s={LOOK_S}",
+)
 DISK_BYTES = 2**29  # the stream, its outputs and the broker's own topics take a third of it
 HERE = Path(__file__).parent
 
@@ -39,12 +45,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say each schedule's seed and time, wherever it ran: what a process of xdist prints is lost."""
+    if report.when == "call":
+        for name, value in report.user_properties:
+            name_of = report.nodeid.rpartition("::")[2]
+            sys.stdout.write(f"\n{name_of}: {name}={value}, {report.duration:.0f} s, {report.outcome}\n")
+
+
 @pytest.fixture
-def seed(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> int:
+def seed(record_property: Callable[[str, object], None]) -> int:
     """The seed of the stream and of the schedule: another one each time, or the environment's."""
     found = int(os.environ.get(SEED) or secrets.randbelow(2**31))
-    with capsys.disabled():
-        sys.stdout.write(f"\n{request.node.name}: {SEED}={found}\n")
+    record_property(SEED, found)
     return found
 
 

@@ -42,8 +42,9 @@ STEP_MS = 200  # stream time between two predictions
 LABEL_MS = 30_001  # and between a prediction and its truth
 PORTIONS = 60
 AHEAD = 4  # portions that the app is ahead of the workers: they always have work, and always work left
-SETTLE_MS = 300_000  # after the last record: two points of the grid, so that every model says its last word
-LOOK_S = 0.1
+LOOK_S = 300  # stream time between two looks at a model, and between two of its statuses
+SETTLE_MS = 2 * LOOK_S * 1_000  # after the last record: every model says its last word
+PAUSE_S = 0.1  # between two looks at what the group has committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class App:
         sent = 0
         for portion in self.ledger.portions():
             while sent - self.done > AHEAD * len(portion):  # noqa: ASYNC110 - what changes it is a broker
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(PAUSE_S)
             async with self._sending:
                 await self._publish(portion)
             sent += len(portion)
@@ -229,9 +230,9 @@ class App:
                 while True:
                     found = await admin.list_consumer_group_offsets(self.scene.name)
                     self.done = max(self.done, sum(max(0, offset.offset) for offset in found.values()))
-                    await asyncio.sleep(LOOK_S)
+                    await asyncio.sleep(PAUSE_S)
             except (kafka_errors.KafkaError, OSError, TimeoutError):
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(PAUSE_S)
             finally:
                 await admin.close()
 

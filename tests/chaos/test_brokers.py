@@ -35,13 +35,13 @@ KEEPER = ThreadPoolExecutor(max_workers=1)
 async def test_a_coordinator_killed_in_the_middle_of_a_transaction_leaves_nothing_half_done(
     three_brokers: EmbeddedKafka, lay_siege: Callable[..., Siege]
 ) -> None:
-    await healed(three_brokers)  # a schedule before this one may have killed some
     siege = lay_siege(three_brokers, *REPLICATED)
     async with siege.under_way() as app:
         for place in ("produce:after:30:SIGSTOP", "offsets:before:30:SIGSTOP", "commit:before:30:SIGSTOP"):
             worker = siege.start(place=place, instance="alone")
             await siege.still(worker)
             async with app.silent():
+                await healed(three_brokers)
                 node = await coordinator(three_brokers)
                 siege.mark(f"node {node}, the coordinator, is killed; the worker is at {place}")
                 three_brokers.kill(node)
@@ -55,6 +55,7 @@ async def test_a_coordinator_killed_in_the_middle_of_a_transaction_leaves_nothin
         crew = [siege.start(), siege.start()]
         await siege.share(*crew)
         async with app.silent():
+            await healed(three_brokers)
             node = await coordinator(three_brokers)
             await siege.instant(1.0)
             siege.mark(f"node {node}, the coordinator, is killed at a random instant")
@@ -114,6 +115,7 @@ async def test_one_of_three_brokers_fills_its_disk_and_dies_and_nothing_is_lost(
             await siege.share(*crew)
             await app.reached(float(siege.dice.uniform(0.1, 0.5)))
             async with app.silent():
+                await healed(brokers)
                 fill(small_disk / "filler")
                 siege.mark("the disk of node 1 is full")
                 await until(lambda: state_of_pid(brokers.pids[1]) in "XZ", what="the broker gives up")
@@ -179,13 +181,13 @@ def lines(worker: WorkerProcess) -> int:
 async def test_one_of_three_brokers_is_lost_for_good_and_the_work_goes_on(
     three_brokers: EmbeddedKafka, lay_siege: Callable[..., Siege]
 ) -> None:
-    await healed(three_brokers)  # a schedule before this one may have killed some
     siege = lay_siege(three_brokers, *REPLICATED)
     async with siege.under_way() as app:
         crew = [siege.start(), siege.start()]
         await siege.share(*crew)
         await app.reached(float(siege.dice.uniform(0.1, 0.6)))
         async with app.silent():
+            await healed(three_brokers)
             lost = int(siege.dice.integers(1, 4))
             siege.mark(f"node {lost} is lost")
             three_brokers.kill(lost)
