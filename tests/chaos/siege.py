@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tests.integration.worker import WorkerProcess
 
 RECORD = "CHAOS_RECORD"  # a folder: what the probes said is written there
-PROBE_S = 0.25
+PROBE_S = 1.0  # between two looks at all probes; they cost the workers under fire more than a kubelet's would
 OFFSETS = "__consumer_offsets"  # the broker's own: commits of a group are part of a transaction, too
 ANSWER_S = 3.0  # a process that stands still does not answer
 SETTINGS = (
@@ -136,7 +136,9 @@ class Siege:
             counts = [await self.running(worker) for worker in workers]
             return sum(counts) == PARTITIONS and min(counts) > 0
 
-        await until(do_share, what=f"{[worker.log.stem for worker in workers]} share the partitions", limit_s=180)
+        await until(
+            do_share, what=f"{[worker.log.stem for worker in workers]} share the partitions", limit_s=180, turn_s=0.25
+        )
 
     def mark(self, what: str) -> None:
         """Note what was done."""

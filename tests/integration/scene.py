@@ -55,7 +55,9 @@ FAMILY = (
 )
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, what: str, limit_s: float = LIMIT_S) -> None:
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], *, what: str, limit_s: float = LIMIT_S, turn_s: float = TURN_S
+) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + limit_s
     while True:
@@ -63,7 +65,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], *, what: str, l
         if found if isinstance(found, bool) else await found:
             return
         assert time.monotonic() < deadline, f"waited {limit_s:g} s in vain: {what}"
-        await asyncio.sleep(TURN_S)
+        await asyncio.sleep(turn_s)
 
 
 @dataclass(frozen=True)
