@@ -60,7 +60,7 @@ bench: $(VENV)/.test $(VENV)/.peer ## measure, beside others, in one run; ONLY="
 	ADAPTIVE_STREAM_BENCH_PEER=$(VENV)/peer/bin/python $(BIN)/python -m benchmarks $(ONLY)
 
 chaos: $(VENV)/.test ## kill -9, SIGSTOP, broker loss against a ledger; two schedules at a time
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m chaos tests/chaos
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m chaos tests/chaos
 
 clean: ## remove the environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

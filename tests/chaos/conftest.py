@@ -43,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.chaos)
             item.add_marker(pytest.mark.timeout(LIMIT_S))
+            if "three_brokers" in getattr(item, "fixturenames", ()):  # one process of xdist runs them all
+                item.add_marker(pytest.mark.xdist_group("three brokers"))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -62,17 +64,18 @@ def seed(record_property: Callable[[str, object], None]) -> int:
 
 
 @contextlib.contextmanager
-def kept(folder: Path, *, brokers: int) -> Iterator[EmbeddedKafka]:
-    """Run a Kafka whose logs outlive it: a broker that forgot a marker says so there, and nowhere else."""
+def kept(request: pytest.FixtureRequest, folder: Path, *, brokers: int) -> Iterator[EmbeddedKafka]:
+    """Run a Kafka whose logs outlive it, and after a failure its data too: what is in doubt is written there alone."""
     with EmbeddedKafka(brokers=brokers, folder=folder, properties=PROPERTIES) as kafka:
         yield kafka
-    for data in folder.glob("data-*"):
-        shutil.rmtree(data)
+    if not request.session.testsfailed:
+        for data in folder.glob("data-*"):
+            shutil.rmtree(data)
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    with kept(tmp_path_factory.mktemp("one-broker"), brokers=1) as broker:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    with kept(request, tmp_path_factory.mktemp("one-broker"), brokers=1) as broker:
         yield broker
 
 
@@ -85,8 +88,8 @@ def broker(cluster: EmbeddedKafka) -> Iterator[EmbeddedKafka]:
 
 
 @pytest.fixture(scope="session")
-def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
-    with kept(tmp_path_factory.mktemp("three-brokers"), brokers=3) as brokers:
+def replicated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    with kept(request, tmp_path_factory.mktemp("three-brokers"), brokers=3) as brokers:
         yield brokers
 
 
