@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SERIES = (10, 10_000)
 FEATURES = 20
 BATCH = MOST  # as a worker feeds them
-BATCHES = 40
+BATCHES, LOSS_BATCHES = 40, 200  # of the latter each takes two milliseconds
 ROUND = 2_000  # series that are brought to their references at once
 PEER = "ADAPTIVE_STREAM_BENCH_PEER"  # an interpreter that has river
 BEFORE, AFTER, RUNS = 5_000, 10_000, 200
@@ -98,7 +98,7 @@ def data_cost(made: Drift, count: int) -> float:
 def loss_cost(made: Drift, count: int) -> float:
     """Return microseconds a label."""
     dice, seconds = np.random.default_rng(3), []
-    for _ in range(BATCHES):
+    for _ in range(LOSS_BATCHES):
         series, losses = dice.integers(0, count, BATCH), (dice.random(BATCH) < 0.1).astype(float)
         started = time.process_time()
         made.losses(series, losses, now_ms=np.zeros(BATCH, dtype=np.int64))
