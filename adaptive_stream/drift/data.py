@@ -355,13 +355,11 @@ class Data:
     ) -> tuple[Places, Places]:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col = table.col
-        evidence = col["evidence"][rows]
         score = judged.log_e[:, self.layout.dated]
         e = np.exp(judged.log_e, out=judged.log_e)
+        evidence = col["evidence"][rows]
         for one in found.rounds:
-            going = one.stop - one.start
-            advance(evidence[:going], e[one], start=judged.start[one], cap=self._cap)
-            e[one] = evidence[:going]
+            evidence = advance(evidence[: one.stop - one.start], e[one], start=judged.start[one], cap=self._cap)
         is_over = (self.total(e) >= self.line) & (col["data_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
         col["evidence"][rows] = e[found.at(stop - 1)]

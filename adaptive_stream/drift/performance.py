@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, summed, widest
-from adaptive_stream.drift.since import LEAD
+from adaptive_stream.drift.since import LEAD, climb
 from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
 from adaptive_stream.stats.rows import Column
 
@@ -228,12 +228,8 @@ class Performance:
         e, start = np.exp(log_e), np.where(is_idle, 0, BLOCK).astype(np.float32)[:, None]
         for one in found.rounds:
             going = one.stop - one.start
-            advance(evidence[:going], e[one], start=start[:going], cap=self._cap)
-            e[one] = evidence[:going]
-            now = score[:going]
-            now += dated[one]
-            np.maximum(now, 0, out=now)
-            dated[one] = now
+            evidence = advance(evidence[:going], e[one], start=start[:going], cap=self._cap)
+            score = climb(score[:going], dated[one])
         is_over = self.total(e) >= self.line
         is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)

@@ -82,10 +82,7 @@ class Since:
         score = col["score"][rows]
         leader = self._leaders(score)
         for one in found.rounds:
-            now = score[: one.stop - one.start]
-            now += log_e[one]
-            np.maximum(now, 0, out=now)
-            log_e[one] = now
+            score = climb(score[: one.stop - one.start], log_e[one])
         col["score"][rows] = log_e[found.at(stop - 1)]
         clear = last_clear(found, log_e <= 0, stop)
         before = np.where(clear >= 0, -1 - clear, col["age"][rows])
@@ -145,6 +142,12 @@ class Since:
                         np.maximum(best, one, out=best)
                 found[:, columns] = lead
         return found
+
+
+def climb(score: Single, log_e: Single) -> Single:
+    """Return the scores after one more block, written over its log evidence: never below nothing."""
+    log_e += score
+    return np.maximum(log_e, 0, out=log_e)
 
 
 def add(

@@ -51,7 +51,7 @@ def test_the_line_is_reached_no_more_often_than_the_budget_says(
     blocks = max(1, int(share * line) // b)
     for _ in range(blocks):
         e = evidence_of(dice.uniform(-1, 1, (b, STREAMS)), tilt, is_location=is_location)
-        advance(held, e.astype(np.float32), start=float(b), cap=1e9)
+        held = advance(held, e.astype(np.float32), start=float(b), cap=1e9)
         is_over = reached(held, line, is_over)
     check(is_over, blocks * b, line)
 
@@ -66,7 +66,7 @@ def test_the_evidence_of_parts_adds_up_to_that_of_the_whole_within_one_budget(
     blocks = max(1, int(share * line) // b)
     for part in dice.integers(0, parts, blocks).tolist():  # events are dealt out, block by block
         e = evidence_of(dice.uniform(-1, 1, (b, STREAMS)), tilt, is_location=True)
-        advance(held[part], e.astype(np.float32), start=float(b), cap=1e9)
+        held[part] = advance(held[part], e.astype(np.float32), start=float(b), cap=1e9)
         is_over = reached(held.sum(axis=0), line, is_over)
     check(is_over, blocks * b, line)
 
@@ -86,6 +86,6 @@ def test_ranks_among_those_before_keep_the_budget_whatever_the_distribution(
             now, before = values[start + place], values[: start + place]
             below, same = (before < now).sum(axis=0), (before == now).sum(axis=0)
             z[place] = 2 * (below + dice.random(streams) * (same + 1)) / (len(before) + 1) - 1
-        advance(held, evidence_of(z, tilt, is_location=True).astype(np.float32), start=float(b), cap=1e9)
+        held = advance(held, evidence_of(z, tilt, is_location=True).astype(np.float32), start=float(b), cap=1e9)
         is_over = reached(held, line, is_over)
     check(is_over, len(values) - first, line)

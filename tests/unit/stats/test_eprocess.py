@@ -73,9 +73,9 @@ def test_a_pool_of_the_same_stream_gives_no_evidence_on_average() -> None:
 
 def test_evidence_counts_the_events_that_may_have_been_the_first_and_never_overflows() -> None:
     evidence = np.zeros(3, dtype=np.float32)
-    advance(evidence, np.array([1.0, 0.5, 1e30], dtype=np.float32), start=8.0, cap=1e9)
+    evidence = advance(evidence, np.array([1.0, 0.5, 1e30], dtype=np.float32), start=8.0, cap=1e9)
     assert evidence.tolist() == [8.0, 4.0, 1e9]
-    advance(evidence, np.array([1.0, 0.5, 0.0], dtype=np.float32), start=8.0, cap=1e9)
+    evidence = advance(evidence, np.array([1.0, 0.5, 0.0], dtype=np.float32), start=8.0, cap=1e9)
     assert evidence.tolist() == [16.0, 6.0, 0.0]
 
 
@@ -85,6 +85,8 @@ def test_the_chance_of_an_alarm_grows_no_faster_than_the_events() -> None:
     evidence, is_over = np.zeros(runs, dtype=np.float32), np.zeros(runs, dtype=np.bool_)
     for _ in range(blocks):
         z = dice.uniform(-1, 1, (b, runs)).sum(axis=0)
-        advance(evidence, np.exp(0.5 * z - b * location_cumulant(0.5)).astype(np.float32), start=float(b), cap=1e9)
+        evidence = advance(
+            evidence, np.exp(0.5 * z - b * location_cumulant(0.5)).astype(np.float32), start=float(b), cap=1e9
+        )
         is_over |= evidence >= line
     assert 0 < is_over.mean() <= blocks * b / line
