@@ -79,9 +79,11 @@ async def test_a_status_tells_every_figure_with_its_interval_and_orders_about_al
         family=(*scene.family, "families.f.features=[]", "families.f.monitor.baseline_labels=100"),
     )
     await one.open()
+    events = story()
+    await one.publish(
+        events
+    )  # before anybody reads: labels that come a moment late would be told too late to estimate by
     async with working(one.config()):
-        events = story()
-        await one.publish(events)
         await one.drained()
         fired = [a for a in await alerts(one) if a.labels["alertname"] == "AccuracyDegraded"]
         assert [a.status.value for a in fired[:1]] == ["firing"]
