@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,7 @@ from tests.unit.runtime.records import record
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adaptive_stream.config import Config
     from adaptive_stream.contracts.events import InputEvent
 
 SEED = 20_240
@@ -34,9 +36,14 @@ LIMITS_MS = (946_684_800_000, 2**62)  # time.earliest, by default
 CODEC = Codec()
 
 
+@cache
+def configured(families: tuple[str, ...]) -> Config:
+    return load([], {}, families)
+
+
 def full_fleets(families: Sequence[str]) -> Fleets:
     """Fleets whose family ``full`` holds as many models as it may."""
-    fleets = Fleets(load([], {}, families))
+    fleets = Fleets(configured(tuple(families)))
     stepped = fleets.step(_slice(Topic.METRICS, Metrics(model_id="full-0", accuracy=0.5)))
     assert not stepped.rejected
     return fleets
