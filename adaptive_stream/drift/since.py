@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
 RECENT_EVENTS = 65_000  # that a histogram can count
-LEAD = np.float32(
-    2.0
-)  # nats: less is what chance gives one of some scores at most times, a change passes it within few events
+# nats: less is what chance gives one of some scores at most times, a change passes it within few events
+LEAD = np.float32(2.0)
 OLDEST = 65_535  # blocks that an age goes back
 
 
@@ -134,9 +133,8 @@ class Since:
             if len(columns):
                 best, lead = np.full((n, len(columns)), LEAD), np.full((n, len(columns)), -1)
                 for part, of in enumerate((scores, of_missing[:, :, columns])):
-                    for place in range(
-                        of.shape[1]
-                    ):  # a few whole arrays: argmax over a short axis takes four times as long
+                    # a few whole arrays: argmax over a short axis takes four times as long
+                    for place in range(of.shape[1]):
                         one = of[:, place]
                         np.copyto(lead, part * scores.shape[1] + place, where=one > best)
                         np.maximum(best, one, out=best)
