@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,8 +107,8 @@ def loss_cost(made: Drift, count: int) -> float:
 
 
 def each(seconds: list[float]) -> float:
-    """Return microseconds an event: the lower quartile of the batches, because whoever shares the machine only adds."""
-    return float(np.quantile(seconds, 0.25)) / BATCH * 1e6
+    """Return microseconds an event, the median of the batches."""
+    return median(seconds) / BATCH * 1e6
 
 
 def error_delay() -> float:
