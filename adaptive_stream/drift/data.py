@@ -87,7 +87,7 @@ class Data:
         numeric = len(layout.numeric)
         for name in ("events", "begun", "pooled"):
             yield Column(name, "<i8")
-        yield Column("pending", "<f4", (self.b, layout.columns))
+        yield Column("pending", "<f4", (self.b - 1, layout.columns))
         # while bins are made it holds the sample
         yield Column("edges", "<f4", (EDGES, max(layout.streams, layout.columns)), np.nan)
         yield Column("location", "<f4", (numeric,))

@@ -84,7 +84,7 @@ class Layout:
         streams: numeric streams, projections included.
         signs: of the projections, (projections, numeric columns); the last two columns have none.
         weights: of the bets; they add up to 1.
-        dated: bets whose running maximum is kept, in the order of the bets.
+        dated: bets whose running maximum is kept, in the order of the bets; of projections none, as columns move them.
         stream_of: the stream that each bet is on, a place in ``names``.
     """
 
@@ -131,7 +131,11 @@ class Layout:
         missing = self.at_missing + np.arange(len(MISSING) * self.columns).reshape(len(MISSING), self.columns)
         level = self.at_levels + np.arange(self.bets - self.at_levels).reshape(len(LEVEL), LEVELS, levels)
         self.dated = np.concatenate(
-            [grid[list(DATED_SHIFTS)].ravel(), missing[list(DATED_MISSING)].ravel(), level[list(DATED_LEVEL)].ravel()]
+            [
+                grid[list(DATED_SHIFTS), : len(self.numeric)].ravel(),
+                missing[list(DATED_MISSING)].ravel(),
+                level[list(DATED_LEVEL)].ravel(),
+            ]
         )
 
     def by_stream(self, evidence: NDArray[np.float32]) -> Array:

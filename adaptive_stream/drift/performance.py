@@ -69,7 +69,7 @@ class Performance:
         for name in ("loss_total", "loss_total_before"):  # of all labels, and of those before a suspected change
             yield Column(name, "<f8")
         yield Column("loss_calm", "<i8")  # label after which no change was suspected
-        yield Column("loss_pending", "<f4", (BLOCK,))
+        yield Column("loss_pending", "<f4", (BLOCK - 1,))
         yield Column("loss_lag", "<f4")
         yield Column("loss_evidence", "<f4", (len(SHIFTS),))
         yield Column("loss_score", "<f4", (len(DATED),))

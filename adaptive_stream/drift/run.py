@@ -147,10 +147,10 @@ def fill(found: Cut, filled: Places, values: Single, places: Places, *, waiting:
         filled: events that wait already, of each group.
         values: of all events.
         places: in them, of the events that were cut.
-        waiting: of the table, (rows, b, ...); changed.
+        waiting: of the table, (rows, b - 1, ...); changed.
         rows: of the groups in it.
     """
-    b = waiting.shape[1]
+    b = waiting.shape[1] + 1
     is_in = found.block >= 0
     source = np.zeros((b, len(found.owner)), dtype=np.int64)
     source[found.slot[is_in], found.block[is_in]] = places[is_in]

@@ -124,10 +124,10 @@ class Since:
         """
         layout, n = self.layout, len(score)
         numeric, levels = len(layout.numeric), len(layout.categorical)
-        shifts, missing = len(DATED_SHIFTS) * layout.streams, len(DATED_MISSING) * layout.columns
+        shifts, missing = len(DATED_SHIFTS) * numeric, len(DATED_MISSING) * layout.columns
         of_missing = score[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns)
         found = np.empty((n, layout.columns), dtype=np.int64)
-        by_shift = score[:, :shifts].reshape(n, -1, layout.streams)[:, :, :numeric]
+        by_shift = score[:, :shifts].reshape(n, len(DATED_SHIFTS), numeric)
         by_level = score[:, shifts + missing :].reshape(n, len(DATED_LEVEL) * LEVELS, levels)
         for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
             if len(columns):

@@ -317,14 +317,19 @@ def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, in
     if data.is_classic:  # somewhere in this window or the one before, which did not see it
         window = int(col["recent_blocks"][series, 0]) * data.b
         return end - window, max(begun, end - 2 * window), end
-    alike = [
-        place
-        for place, one in enumerate(layout.dated.tolist())
-        if layout.stream_of[one] == layout.stream_of[bet] and layout.direction(one) == layout.direction(bet)
-    ]
-    place = alike[0]
+    stream, scores = layout.stream_of[bet], col["score"][series]
+    if stream < layout.columns:
+        alike = [
+            place
+            for place, one in enumerate(layout.dated.tolist())
+            if layout.stream_of[one] == stream and layout.direction(one) == layout.direction(bet)
+        ]
+        place = alike[0]
+    else:  # a projection moves because features do: the one that moves most dates it
+        is_feature = (layout.dated < layout.at_missing) & (layout.stream_of[layout.dated] < layout.features)
+        place = int(np.argmax(np.where(is_feature, scores, -1)))
     events = int(col["age"][series, place]) * data.b
-    score = float(col["score"][series, place])
+    score = float(scores[place])
     radius = SPREAD * events / score if score > 0 else math.inf
     since = end - events
     low = begun if radius > since - begun else round(since - radius)

@@ -181,7 +181,14 @@ def test_a_change_of_many_features_at_once_is_seen_along_a_direction() -> None:
     feed(made, dice.standard_normal((3_000, 20)))
     direction = np.sign(made.layout.signs[0])
     [alarm] = feed(made, dice.standard_normal((1_500, 20)) + 0.2 * direction)[:1]
-    assert alarm.verdict.findings[0].stream == "projection_1"
+    leading = alarm.verdict.findings[0]
+    assert leading.stream == "projection_1"
+    assert leading.since_low <= 3_000 <= leading.since_high, "dated by the feature that moved most"
+
+
+def test_a_series_of_twenty_features_takes_ten_kilobytes() -> None:
+    made = drift(features=[Feature(name=f"f{number}") for number in range(20)])
+    assert sum(np.prod(column.shape[1:], dtype=int) * column.itemsize for column in made.table.col.values()) <= 10_000
 
 
 @pytest.mark.parametrize(
