@@ -154,7 +154,7 @@ def replay(
 
     Mend the cause first: what is refused again comes back as another letter, with the number of its replays.
     """
-    from adaptive_stream.runtime.failure import Fenced, TaskFailure
+    from adaptive_stream.runtime.failure import Fatal, Fenced, TaskFailure
     from adaptive_stream.runtime.replay import Replay
 
     # a fenced client leaves futures that nobody can await, and asyncio would print each with its trace
@@ -169,6 +169,9 @@ def replay(
     except Fenced as fenced:
         typer.echo(f"another replay has taken over; this one sent {_count(sender)} before", err=True)
         raise typer.Exit(1) from fenced
+    except Fatal as fatal:  # to run it again would not help
+        typer.echo(f"Kafka at {tree.kafka.bootstrap}: {fatal}; {_count(sender)} were sent for certain.", err=True)
+        raise typer.Exit(fatal.exit_code) from fatal
     except TaskFailure as failure:
         typer.echo(f"Kafka at {tree.kafka.bootstrap}: {failure}; {_count(sender)} were sent for certain.", err=True)
         typer.echo("Run it again: what was sent is marked and is not sent twice.", err=True)

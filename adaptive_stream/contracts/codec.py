@@ -158,6 +158,10 @@ class Codec:
         check_output(event, root=root, max_depth=self._max_depth)
         return event  # type: ignore[no-any-return]  # one of the union, by topic
 
+    def is_too_large(self, value: bytes | None) -> bool:
+        """Say whether a body is larger than the limit, as ``decode`` would."""
+        return value is not None and len(value) > self._max_record_bytes
+
     def encode(self, event: InputEvent | OutputEvent) -> bytes:
         """Return the event as plain JSON.
 

@@ -62,6 +62,7 @@ class Intake:
         self._decode = codec.decode
         self._decode_many = codec.decode_many
         self._decode_again = codec.decode_again
+        self._is_too_large = codec.is_too_large
         self._partition = partition
         self._partitions = partitions
         self._models: dict[bytes, str] = {}
@@ -149,7 +150,7 @@ class Intake:
                 model_id = models.get(record.key) if record.key is not None else None
                 if model_id is None:
                     model_id = self._place(record)
-                    if model_id is None:
+                    if model_id is None and not self._is_too_large(record.value):  # too large to take a header more
                         parsed.misplaced.append((topic, self.home(record.key), record))
                         continue
                 time_ms = record.timestamp

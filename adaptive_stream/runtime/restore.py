@@ -84,7 +84,11 @@ class Reader:
         consumer = AIOKafkaConsumer(**self._options, isolation_level="read_committed")
         consumer.assign(list(self._tps.values()))
         self._consumer = consumer
-        await consumer.start()
+        try:
+            await consumer.start()
+        except BaseException:  # a cancellation, too: nobody else would stop what is half started
+            await consumer.stop()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -126,7 +130,8 @@ class Reader:
             if run and run[-1].offset >= end:
                 cut = next(place for place, record in enumerate(run) if record.offset >= end)
                 self._ahead[topic] = run[cut:]
-                yield run[:cut]
+                if cut:
+                    yield run[:cut]
                 return
             if run:
                 yield run

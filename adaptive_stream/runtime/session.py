@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 
 from adaptive_stream.runtime.connection import connection
 from adaptive_stream.runtime.failure import Fatal, Fenced, TransactionFailed
@@ -71,6 +73,7 @@ class Session:
         self._transactional_id = transactional_id
         self._limit_s = config.kafka.call_timeout_ms / 1000
         self._producer: AIOKafkaProducer | None = None
+        self._leaving: asyncio.Task[None] | None = None  # the end of the producer before
 
     async def fence(self) -> None:
         """Start a new producer: the former owner can no longer commit, and its open transaction is aborted.
@@ -131,22 +134,16 @@ class Session:
             raise Fatal(f"{named}: {fatal}", exit_code=fatal.exit_code) from fatal
 
     async def discard(self) -> None:
-        """Throw the producer away, within a bound, whatever state it is in. What it had open times out or is fenced."""
+        """Throw the producer away, within a bound, whatever state it is in. What it had open times out or is fenced.
+
+        A caller that is cancelled leaves; the producer's end goes on, and the next caller waits for it.
+        """
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        stopping = asyncio.ensure_future(producer.stop())
-        done, _ = await asyncio.wait([stopping], timeout=2.0)  # a healthy stop takes milliseconds; a sick one for ever
-        if not done:
-            stopping.cancel()
-            # stop() hangs on batches that can never be sent; its sender would reconnect in a tight loop meanwhile
-            sender = producer._sender  # noqa: SLF001 - the client offers no other way to end it
-            if sender is not None and sender.sender_task is not None:
-                sender.sender_task.cancel()
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(producer.client.close(), timeout=2.0)
-        with contextlib.suppress(Exception, asyncio.CancelledError):
-            await stopping
+        if producer is not None:
+            self._leaving = asyncio.create_task(_end(producer))
+        if self._leaving is not None:
+            await asyncio.shield(self._leaving)
+            self._leaving = None
 
     def _pack(self, producer: AIOKafkaProducer, writes: Sequence[Write]) -> dict[tuple[str, int], list[Any]]:
         # send() costs five times send_batch() per record
@@ -162,6 +159,9 @@ class Session:
             if not batches or batches[-1].append(**record) is None:
                 batches.append(producer.create_batch())
                 batches[-1].append(**record)
+                if batches[-1].size() > MAX_BATCH_BYTES:  # one record: it came compressed, and goes so
+                    batches[-1] = BatchBuilder(MAX_BATCH_BYTES, DefaultRecordBatch.CODEC_GZIP, is_transactional=True)
+                    batches[-1].append(**record)
         return packed
 
     async def _call(self, what: str, awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - each call has its own result
@@ -172,10 +172,30 @@ class Session:
             raise TransactionFailed(f"{place} outlived {self._limit_s:g} s (kafka.call_timeout_ms)") from error
         except FENCED as error:
             raise Fenced(f"{place}: {error!r}") from error
+        except kafka_errors.InvalidTimestampError as error:
+            raise Fatal(
+                f"{place}: {error!r}; this machine's clock is ahead of the broker's by more than the topic's"
+                " message.timestamp.after.max.ms: set the clock"
+            ) from error
         except HOPELESS as error:
             raise Fatal(f"{place}: {error!r}; waiting does not mend it, the broker must allow it first") from error
         except (kafka_errors.KafkaError, OSError) as error:
             raise TransactionFailed(f"{place}: {error!r}") from error
+
+
+async def _end(producer: AIOKafkaProducer) -> None:
+    stopping = asyncio.ensure_future(producer.stop())
+    done, _ = await asyncio.wait([stopping], timeout=2.0)  # a healthy stop takes milliseconds; a sick one for ever
+    if not done:
+        stopping.cancel()
+        # stop() hangs on batches that can never be sent; its sender would reconnect in a tight loop meanwhile
+        sender = producer._sender  # noqa: SLF001 - the client offers no other way to end it
+        if sender is not None and sender.sender_task is not None:
+            sender.sender_task.cancel()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(producer.client.close(), timeout=2.0)
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        await stopping
 
 
 def _has_failed(future: asyncio.Future[Any]) -> bool:

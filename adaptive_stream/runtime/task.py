@@ -209,6 +209,8 @@ class Task:
             self._telemetry.offsets_behind.inc()
             offsets = {str(topic): offset for topic, offset in committed.items()}
             self._log.warning("offsets_behind", batch=memory.batch, committed=offsets)
+        # what is behind the positions was committed by an heir, dead letter and all, while this process stood still
+        self._poison = [one for one in self._poison if one.record.offset >= memory.positions[one.topic]]
         memory.owed.extend(self._poison)
         memory.skipped |= {(str(refused.topic), refused.record.offset) for refused in self._poison}
         if self._suspect is not None and not self._follows(self._suspect.batch, memory):
@@ -375,6 +377,9 @@ class Task:
         memory.batch += 1
         memory.positions |= {topic: end for topic, (_, end) in batch.ranges.items()}
         owed, memory.owed, self._poison, self._suspect = memory.owed, [], [], None
+        if memory.skipped:  # what was passed is not met again, and no slice need look for it
+            positions = {str(topic): offset for topic, offset in memory.positions.items()}
+            memory.skipped = {(topic, offset) for topic, offset in memory.skipped if offset >= positions[topic]}
         known = {(refused.topic, refused.record.offset) for refused in owed}
         refused = [r for r in advanced.refused if (r.topic, r.record.offset) not in known]
         advanced.refused = [*owed, *refused]

@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -25,20 +25,27 @@ from adaptive_stream.runtime import access, failure, topics
 from adaptive_stream.runtime.connection import connection
 from adaptive_stream.runtime.failure import Disposition, Fatal, OutOfRange, RestoreFailed
 from adaptive_stream.runtime.http import Server
+from adaptive_stream.runtime.membership import NO_POLL_LIMIT_MS, REFUSED, Membership
 from adaptive_stream.runtime.restore import cut_off
 from adaptive_stream.runtime.task import Stage, Task
 from adaptive_stream.runtime.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from adaptive_stream.config import Config
+
+Result = TypeVar("Result")
 
 POLL_MS = 50  # how long one poll waits for records; a new task is polled at the latest after it
 IDLE_S = 0.01  # how long the stepping loop waits when no batch is due
 CANCEL_S = 1.0  # between two requests to a task to end; one takes effect at once unless it is lost
 GAUGES_S = 1.0  # how often the gauges are set
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(Exception):  # noqa: N818 - it names what happened
+    """The worker was told to stop while it started."""
 
 
 @dataclass
@@ -64,6 +71,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._fatal: Fatal | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self._membership: Membership | None = None
+        self._lags = dict.fromkeys(INPUTS, 0)
         self._is_rebalancing = True
         self._inputs = {self.config.topics.name(topic): topic for topic in INPUTS}
 
@@ -81,11 +90,15 @@ class Worker:
         """Work until stopped.
 
         Returns:
-            The exit code of the process: 0 after a stop, 69 when Kafka could not be reached, 78 when the topics or the
-            log refuse.
+            The exit code of the process: 0 after a stop, 69 when Kafka could not be reached, 78 when the topics, the
+            group or the log refuse.
         """
-        self._partitions = await topics.check(self.config)
-        await access.require(self.config)
+        try:
+            self._partitions = await self._unless_stopped(topics.check(self.config))
+            await self._unless_stopped(access.require(self.config))
+        except Stopped:
+            self._log.info("worker_stopped")
+            return 0
         server = Server(self, self.telemetry, asyncio.get_running_loop())
         if self.config.http.enabled:
             self.http_port = server.start(self.config.http.host, self.config.http.port)
@@ -101,14 +114,16 @@ class Worker:
             partition_assignment_strategy=[RangePartitionAssignor],  # any other one breaks the co-partitioning
             session_timeout_ms=kafka.session_timeout_ms,
             rebalance_timeout_ms=kafka.rebalance_timeout_ms,
+            max_poll_interval_ms=NO_POLL_LIMIT_MS,
             heartbeat_interval_ms=kafka.heartbeat_interval_ms,
             fetch_max_wait_ms=kafka.fetch_max_wait_ms,
             max_partition_fetch_bytes=kafka.max_partition_fetch_bytes,
         )
+        self._membership = Membership(self._consumer, patience_s=kafka.session_timeout_ms / 1000)
         self._consumer.subscribe(list(self._inputs), listener=Rebalances(self))
         loops: list[asyncio.Task[None]] = []
         try:
-            await self._consumer.start()
+            await self._unless_stopped(self._consumer.start())
             self._log.info("worker_started", group=kafka.group, version=self._version, partitions=self._partitions)
             loops = [asyncio.create_task(loop()) for loop in (self._poll, self._step, self._watch)]
             stopped = asyncio.create_task(self._stopping.wait())
@@ -116,13 +131,19 @@ class Worker:
             stopped.cancel()
             for loop in done - {stopped}:
                 loop.result()
+        except Stopped:
+            pass
+        except Fatal as fatal:
+            self._fatal = fatal
         except (kafka_errors.KafkaError, OSError) as error:
-            is_forbidden = isinstance(error, kafka_errors.TopicAuthorizationFailedError)
+            is_forbidden = isinstance(error, (kafka_errors.TopicAuthorizationFailedError, *REFUSED))
             code = failure.EX_CONFIG if is_forbidden else failure.EX_UNAVAILABLE
             self._fatal = Fatal(f"Kafka: {error!r}", exit_code=code)
         finally:
-            await self._leave(loops)
-            server.stop()
+            try:
+                await self._leave(loops)
+            finally:
+                server.stop()
         if self._fatal is not None:
             self._log.error("worker_refuses", reason=str(self._fatal), exit_code=self._fatal.exit_code)
             return self._fatal.exit_code
@@ -157,13 +178,34 @@ class Worker:
         is_polling = self._is_rebalancing or self.telemetry.silence_s("poll") < limit_s
         return self.telemetry.silence_s("loop") < limit_s and is_polling
 
+    async def _unless_stopped(self, call: Coroutine[Any, Any, Result]) -> Result:
+        """Await a call of the start, or break it off: the first assignment may come only after minutes.
+
+        Raises:
+            Stopped: the worker was told to stop first.
+        """
+        calling, stopped = asyncio.create_task(call), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([calling, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not calling.done():
+                calling.cancel()
+                await asyncio.wait([calling], timeout=CANCEL_S)
+                raise Stopped
+            return calling.result()
+        finally:
+            stopped.cancel()
+
     # -- the three loops -----------------------------------------------------------------------------------------
 
     async def _poll(self) -> None:
-        """Fetch into the lanes of the running tasks."""
+        """Fetch into the lanes of the running tasks, and see to it that the worker stays in its group."""
         assert self._consumer is not None, "polled before the consumer started"
+        assert self._membership is not None, "made with the consumer"
         while not self._stopping.is_set():
             self.telemetry.beat("poll")
+            if not self._membership.check():
+                await asyncio.sleep(1.0)
+                continue
             wanted = self._wanted()
             if not wanted:  # getmany() with no partitions would mean all of them
                 await asyncio.sleep(IDLE_S)
@@ -194,12 +236,15 @@ class Worker:
             task = self.tasks.get(tp.partition)
             if task is None or task.stage is not Stage.RUNNING:
                 continue
+            self.telemetry.beat("poll")
             try:
                 async with asyncio.timeout(self.config.kafka.call_timeout_ms / 1000):
                     end = (await self._consumer.end_offsets([tp]))[tp]
             except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
                 self._log.warning("poll_failed", reason=repr(error))
                 continue
+            if self.tasks.get(tp.partition) is not task or task.stage is not Stage.RUNNING:
+                continue  # it failed by itself meanwhile, or went
             where = f"{tp.topic}-{tp.partition}"
             if offset > end:
                 task.fail(cut_off(where, offset=offset, end=end))
@@ -236,7 +281,7 @@ class Worker:
             self.telemetry.set_stages(stages)
             self.telemetry.restore_remaining.set(sum(task.restore_remaining for task in self.tasks.values()))
             self.telemetry.buffer_bytes.set(sum(task.lanes.size_bytes for task in self.tasks.values()))
-            for topic, lag in self._lags().items():
+            for topic, lag in self._lag().items():
                 self.telemetry.lag.labels(str(topic)).set(lag)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GAUGES_S):
@@ -255,6 +300,7 @@ class Worker:
         if self._stopping.is_set():
             return  # the tasks are closed, and one that starts behind their back would outlive the worker
         assert self._consumer is not None, "assigned before the consumer started"
+        assert self._membership is not None, "made with the consumer"
         wanted = {tp.partition for tp in assigned}
         self._consumer.pause(*assigned)
         for partition in self.tasks.keys() - wanted:
@@ -276,12 +322,14 @@ class Worker:
             elif task.stage is Stage.SUSPENDED:
                 self._admit(task)
         self._is_rebalancing = False
+        self._membership.joined()
         self.telemetry.rebalances.inc()
         self._log.info("partitions_assigned", partitions=sorted(wanted))
 
     def _admit(self, task: Task) -> None:
         """Seek to the task's positions and let its records come; a task whose partition is not here waits suspended."""
         assert self._consumer is not None, "admitted before the consumer started"
+        assert self._membership is not None, "made with the consumer"
         tps = {topic: TopicPartition(self.config.topics.name(topic), task.partition) for topic in INPUTS}
         if not set(tps.values()) <= self._consumer.assignment() or (
             self._is_rebalancing and task.stage is Stage.RUNNING
@@ -292,7 +340,7 @@ class Worker:
         positions = task.seek_positions
         task.lanes.begin(positions)
         for topic, offset in positions.items():
-            self._consumer.seek(tps[topic], offset)
+            self._membership.seek(tps[topic], offset)
         self._consumer.resume(*tps.values())
         task.resume()
 
@@ -301,10 +349,12 @@ class Worker:
         while not life.done():  # a cancellation can be lost in the client, and in wait_for of Python 3.11: say it again
             life.cancel()
             await asyncio.wait([life], timeout=CANCEL_S)
-        with contextlib.suppress(asyncio.CancelledError):
-            life.result()
-        await task.close()
-        self.telemetry.drop_levels(partition)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                life.result()
+        finally:
+            await task.close()
+            self.telemetry.drop_levels(partition)
 
     async def _committed(self, partition: int) -> dict[Topic, int | None]:
         assert self._consumer is not None, "asked before the consumer started"
@@ -333,37 +383,26 @@ class Worker:
 
     def _note_ends(self) -> None:
         """Tell the lanes whether they hold all there is: the alignment in time waits for those that do not."""
+        assert self._membership is not None, "noted before the consumer started"
         for task in self.tasks.values():
             for name, topic in self._inputs.items():
                 tp = TopicPartition(name, task.partition)
-                task.lanes.lanes[topic].is_at_end = self._behind(tp) == 0
-                task.lanes.lanes[topic].position = self._position(tp)
+                task.lanes.lanes[topic].is_at_end = self._membership.behind(tp) == 0
+                task.lanes.lanes[topic].position = self._membership.position(tp)
 
-    def _behind(self, tp: TopicPartition) -> int | None:
-        """Return the records between the fetched position and the end, as of the last fetch; None while unknown."""
-        position, state = self._position(tp), self._fetched(tp)
-        if position is None or state.lso is None or state.lso < 0:
-            return None
-        return max(0, int(state.lso) - position)
+    def _lag(self) -> dict[Topic, int]:
+        """Return the records of each topic that no batch holds yet.
 
-    def _position(self, tp: TopicPartition) -> int | None:
-        """Return the offset up to which records were fetched, markers included; None while unknown."""
-        state = self._fetched(tp)
-        return int(state.position) if state is not None and state.has_valid_position else None
-
-    def _fetched(self, tp: TopicPartition) -> Any:  # noqa: ANN401 - aiokafka ships no types
-        assert self._consumer is not None, "asked before the consumer started"
-        assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001 - position() is a coroutine
-        return assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
-
-    def _lags(self) -> dict[Topic, int]:
-        lags = dict.fromkeys(INPUTS, 0)
-        for task in self.tasks.values():
-            for name, topic in self._inputs.items():
-                lags[topic] += (self._behind(TopicPartition(name, task.partition)) or 0) + len(
-                    task.lanes.lanes[topic].records
-                )
-        return lags
+        Of a task that restores it is not known: until it is, a lag may rise and does not fall.
+        """
+        assert self._membership is not None, "asked before the consumer started"
+        for name, topic in self._inputs.items():
+            behind = {
+                task: self._membership.behind(TopicPartition(name, task.partition)) for task in self.tasks.values()
+            }
+            lag = sum((some or 0) + len(task.lanes.lanes[topic].records) for task, some in behind.items())
+            self._lags[topic] = max(lag, self._lags[topic]) if None in behind.values() else lag
+        return self._lags
 
     async def _leave(self, loops: list[asyncio.Task[None]]) -> None:
         """Finish, commit, leave the group, within the budget."""
@@ -380,13 +419,16 @@ class Worker:
         await asyncio.gather(
             *(task.suspend(limit_s=max(0.1, deadline - time.monotonic())) for task in self.tasks.values())
         )
-        await asyncio.gather(*(self._close(partition) for partition in list(self.tasks)))
+        closed = await asyncio.gather(*map(self._close, list(self.tasks)), return_exceptions=True)
         if self._consumer is not None:
             stopping = asyncio.create_task(self._consumer.stop())
             await asyncio.wait([stopping], timeout=max(1.0, deadline - time.monotonic()))
             stopping.cancel()
             # whatever it says: without a broker the client ends with the cancellation of its own fetches
             await asyncio.gather(stopping, return_exceptions=True)
+        for error in closed:
+            if error is not None:  # a defect in a task's life: told once nothing is left open
+                raise error
 
 
 class Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
