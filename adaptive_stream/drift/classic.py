@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.drift.layout import DATED_LEVEL, DATED_MISSING, DATED_SHIFTS
-from adaptive_stream.drift.verdict import Samples
+from adaptive_stream.drift.layout import LEVELS
+from adaptive_stream.drift.verdict import MOVED, Samples
 from adaptive_stream.stats import two_sample
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from adaptive_stream.stats.rows import Rows
 
 LEAST = 1e-30  # p-value: single precision holds what is made of it
+# The bets of the layout whose evidence stands for each finding: the middle one each way
+UP, DOWN, WIDER, NARROWER = 1, 4, 6, 8
+MORE, FEWER, OFTEN, SELDOM = 0, 1, 1, 4
 
 
 def judge(data: Data, table: Rows, series: int) -> None:
@@ -35,21 +38,22 @@ def judge(data: Data, table: Rows, series: int) -> None:
     shares, rises = (np.concatenate([missing[part], levels[part].ravel()]) for part in (1, 0))
     is_test = ~np.isnan(rises)  # of none or of all in both samples together there is no test
     p_values = np.stack([one.p_value for one in tested])
+    is_absent = table.col["lag"][series, -layout.columns :] >= 1  # not in the reference's file: there is no before
+    p_values[:, is_absent[layout.numeric]] = 1
+    is_test &= ~np.r_[is_absent, np.tile(is_absent[layout.categorical], LEVELS)]
     adjusted = two_sample.holm(np.concatenate([p_values.ravel(), shares[is_test]]))
     by_test = adjusted[: p_values.size].reshape(p_values.shape)
-    is_spread = by_test[-1] < by_test[:-1].min(axis=0)
-    up, down, wider, narrower = DATED_SHIFTS
+    is_spread = (by_test[-1] < by_test[:-1].min(axis=0)) & ~(np.abs(whitney.statistic) >= MOVED)
     bet = np.where(
         is_spread,
-        np.where(ratio.statistic > 0, wider, narrower),
-        np.where(whitney.statistic > 0, up, down),
+        np.where(ratio.statistic > 0, WIDER, NARROWER),
+        np.where(whitney.statistic > 0, UP, DOWN),
     )
-    (more, fewer), (often, seldom) = DATED_MISSING, DATED_LEVEL
     of_missing, of_level = rises[: layout.columns] > 0, rises[layout.columns :] > 0
     places = np.concatenate(
         [
-            layout.at_missing + np.where(of_missing, more, fewer) * layout.columns + np.arange(len(of_missing)),
-            layout.at_levels + np.where(of_level, often, seldom) * len(of_level) + np.arange(len(of_level)),
+            layout.at_missing + np.where(of_missing, MORE, FEWER) * layout.columns + np.arange(len(of_missing)),
+            layout.at_levels + np.where(of_level, OFTEN, SELDOM) * len(of_level) + np.arange(len(of_level)),
         ]
     )
     evidence, window = np.zeros(layout.bets, dtype=np.float32), data.window * data.b

@@ -65,4 +65,10 @@ def believed(layout: Layout, lag: Array, pool: Array, levels: Array, *, pairs: i
     worth = pairs * np.concatenate([seen**2, np.ones((len(lag), categorical + layout.columns))], axis=1)
     informed = pairs * np.concatenate([seen**2, 1 - same, unlike], axis=1)
     is_clear = (informed >= LEAST) & (rho > CLEAR / np.sqrt(np.maximum(worth, 1.0)))
-    return np.where(is_clear, np.minimum(rho, MOST), 0.0)
+    found = np.where(is_clear, np.minimum(rho, MOST), 0.0)
+    # a sum with what is independent hides at lag 1 how long one of its features stays: it is worth as little
+    features = int((layout.numeric < layout.features).sum())
+    if layout.projections:
+        own, theirs = found[:, len(layout.numeric) : streams], found[:, :features]
+        np.maximum(own, theirs.max(axis=1, keepdims=True), out=own)
+    return found

@@ -99,7 +99,7 @@ class Data:
         yield Column("lag", "<f4", (self.lags,))
         yield Column("evidence", "<f4", (layout.bets,))
         yield from self.since.columns()
-        for name in ("data_alarm_at", "data_alarm_ms", "reference_at"):
+        for name in ("data_alarm_at", "reference_at"):
             yield Column(name, "<i8", (), NEVER)
         yield Column("reference_version", "<i4")
 
@@ -240,7 +240,6 @@ class Data:
         if is_done.any():
             self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
         col["data_alarm_at"][mine] = col["events"][mine]
-        col["data_alarm_ms"][mine] = now_ms[ends[alarmed]]
         return list(zip(ends[alarmed].tolist(), mine.tolist(), strict=True))
 
     def _advance(self, table: Rows, rows: Places, begun: Places, found: Cut, values: Single) -> tuple[Places, Places]:
@@ -356,7 +355,8 @@ class Data:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col = table.col
         score = judged.log_e[:, self.layout.dated]
-        e = np.exp(judged.log_e, out=judged.log_e)
+        with np.errstate(over="ignore"):  # beyond single precision evidence is as much as the cap
+            e = np.exp(judged.log_e, out=judged.log_e)
         evidence = col["evidence"][rows]
         for one in found.rounds:
             evidence = advance(evidence[: one.stop - one.start], e[one], start=judged.start[one], cap=self._cap)

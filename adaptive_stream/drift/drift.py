@@ -19,7 +19,7 @@ import numpy as np
 from adaptive_stream.drift import chance
 from adaptive_stream.drift.data import NEVER, POOL, Data
 from adaptive_stream.drift.given import Rejected, counted
-from adaptive_stream.drift.layout import Layout
+from adaptive_stream.drift.layout import Direction, Layout
 from adaptive_stream.drift.performance import Performance
 from adaptive_stream.drift.run import Run
 from adaptive_stream.drift.verdict import Kind, data_verdict, kind_of, log10, performance_verdict
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
     Places = NDArray[np.int64]
+
+
+DIRECTIONS = tuple(Direction)
 
 
 class Phase(IntEnum):
@@ -80,7 +83,7 @@ class Past:
     at: int
     at_ms: int
     stream: str
-    effect: float  # Cliff's delta or log variance ratio, whichever is larger; the change of a share or a mean loss
+    direction: Direction
 
 
 class Drift:
@@ -106,22 +109,26 @@ class Drift:
         self.data = Data(config, self.layout)
         self.performance = Performance(config, stated=stated_loss)
         self.dropped = {"drift_width": 0, "drift_loss_not_finite": 0, "drift_reset": 0}
-        columns = [
+        watching = [
             Column("layout", "<u4"),  # first: what is read back must have been written with the same streams and bets
             Column("seed", "<u8"),
             *self.data.columns(),
             *self.performance.columns(),
+        ]
+        history = [
             # one ring for the data and one for the performance, so that nothing depends on which was fed first
             Column("history_count", "<i4", (2,)),
             Column("history_stream", "<i2", (2, config.history)),
             Column("history_at", "<u4", (2, config.history)),
             Column("history_ms", "<i8", (2, config.history), NEVER),
-            Column("history_effect", "<f4", (2, config.history)),
+            Column("history_direction", "<u1", (2, config.history)),
         ]
         self.first: Given | None = None
-        self.table = Rows(columns)
-        shapes = [(column.name, column.shape) for column in columns]
-        self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels)).encode())
+        self.table = Rows([*watching, *history])
+        shapes = [(column.name, column.shape) for column in watching]
+        # how many events a reference takes decides where its blocks begin: of another size its series begin anew, too
+        taken = self.data.sampled, self.data.wanted, self.performance.wanted
+        self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels, taken)).encode())
 
     def add(self, key: tuple[str, str, str], *, now_ms: int = 0) -> int:
         """Begin a series, with the first reference if there is one, and return its row."""
@@ -197,8 +204,8 @@ class Drift:
         ring = int(verdict.kind is Kind.PERFORMANCE)
         slot = int(col["history_count"][series, ring]) % self.config.history
         stream = self.layout.names.index(leading.stream) if verdict.kind is not Kind.PERFORMANCE else NEVER
-        values = stream, verdict.at % (1 << 32), now_ms, _size(verdict)
-        for name, value in zip(("stream", "at", "ms", "effect"), values, strict=True):
+        values = stream, verdict.at % (1 << 32), now_ms, DIRECTIONS.index(leading.direction)
+        for name, value in zip(("stream", "at", "ms", "direction"), values, strict=True):
             col[f"history_{name}"][series, ring, slot] = value
         col["history_count"][series, ring] += 1
         if self.config.after_alarm == "rereference":
@@ -253,12 +260,14 @@ class Drift:
         found = []
         for ring, count in enumerate(col["history_count"][series].tolist()):
             for number in range(max(0, count - kept), count):
-                stream, at, at_ms, effect = (
-                    col[f"history_{name}"][series, ring, number % kept] for name in ("stream", "at", "ms", "effect")
+                stream, at, at_ms, direction = (
+                    col[f"history_{name}"][series, ring, number % kept] for name in ("stream", "at", "ms", "direction")
                 )
+                if at_ms < 0:
+                    continue  # forgotten while the history was shorter
                 name = "loss" if ring else self.layout.names[stream]
                 kind = Kind.PERFORMANCE if ring else kind_of(self.layout, name)
-                found.append(Past(kind, int(at), int(at_ms), name, float(effect)))
+                found.append(Past(kind, int(at), int(at_ms), name, DIRECTIONS[direction]))
         return sorted(found, key=lambda past: past.at_ms)
 
     # -- orders ------------------------------------------------------------------------------------------------------
@@ -304,30 +313,52 @@ class Drift:
         Streams that are others than then cannot be compared: their series gather anew, and are counted.
         """
         is_same = np.zeros(0, dtype=np.bool_)
+        counts: Places = np.zeros((0, 2), dtype=np.int64)
 
         def adapt(name: str, values: NDArray[Any]) -> NDArray[Any] | None:
-            nonlocal is_same
+            nonlocal is_same, counts
             if name == "layout":
                 is_same = values == self._print
                 self.dropped["drift_reset"] += int((~is_same).sum())
                 return np.full_like(values, self._print)
-            if name == "seed" or is_same.all():
-                return values
-            return None
+            if name == "history_count":  # before the rings
+                counts = values.astype(np.int64)
+            if not (name == "seed" or is_same.all()):
+                return None
+            if name.startswith("history_") and name != "history_count":
+                fill = NEVER if name == "history_ms" else 0
+                return _resized(values, counts, self.config.history, fill=fill)
+            return values
 
         return adapt
+
+    def restored(self) -> None:
+        """Begin what the present configuration begins, once the pages of an earlier one are loaded."""
+        col, count = self.table.col, self.table.count
+        if self.config.after_alarm == "rereference":  # it was to be kept then
+            for one in np.flatnonzero(col["data_alarm_at"][:count] >= 0).tolist():
+                self.data.begin(self.table, one)
+                self.table.touch([one])
+            for one in np.flatnonzero(col["performance_alarm_at"][:count] >= 0).tolist():
+                self.performance.begin(self.table, one)
+                self.table.touch([one])
+        if self.first is not None:
+            for one in np.flatnonzero((col["events"][:count] == 0) & (col["pooled"][:count] == 0)).tolist():
+                self.data.adopt(self.table, one, self.first, now_ms=0)
+                self.table.touch([one])
+
+
+def _resized(rings: NDArray[Any], counts: Places, size: int, *, fill: int) -> NDArray[Any]:
+    """Return rings (n, 2, old size) of which so many were written, with what is newest in them, as (n, 2, size)."""
+    old = rings.shape[-1]
+    found = np.full((*rings.shape[:-1], size), fill, dtype=rings.dtype)
+    for back in range(1, min(old, size) + 1):
+        number = np.maximum(counts - back, 0)[..., None]  # of fewer the first is written again, where it stands
+        np.put_along_axis(found, number % size, np.take_along_axis(rings, number % old, axis=-1), axis=-1)
+    return found
 
 
 def _phase(*, is_ready: bool, is_alarmed: bool) -> Phase:
     if is_alarmed:
         return Phase.ALARMED
     return Phase.WATCHING if is_ready else Phase.GATHERING
-
-
-def _size(verdict: Verdict) -> float:
-    """Return the size of the leading effect as one number."""
-    effect = verdict.findings[0].effect
-    if effect.before is not None and effect.since is not None:
-        return effect.since - effect.before
-    ratio = np.log(effect.variance_ratio) if effect.variance_ratio else 0.0
-    return float(max(effect.cliff_delta or 0.0, ratio, key=abs))

@@ -50,10 +50,11 @@ DISPERSION_CUMULANT = dispersion_cumulant(DISPERSION)
 # find unless a change is spread over many of them
 LOCATION_WEIGHT, DISPERSION_WEIGHT, MISSING_WEIGHT = 0.55, 0.4, 0.05
 PROJECTION_WEIGHT = 0.2
-# The bets whose running maximum dates a change: the middle one each way
-DATED_SHIFTS = (1, 4, 6, 8)
+# The bets whose running maximum dates a change: the smallest each way, and the middle one where there are more. Of a
+# change that only the smallest finds the middle one's is nothing again and again, and dates the noise before the alarm
+DATED_SHIFTS = (0, 1, 3, 4, 6, 8)
 DATED_MISSING = (0, 1)
-DATED_LEVEL = (1, 4)
+DATED_LEVEL = (0, 1, 3, 4)
 
 
 class Direction(StrEnum):

@@ -37,7 +37,7 @@ BLOCK = 16  # labels that are judged at once
 # nobody waits for it.
 SHIFTS = np.array([0.07, 0.16, 0.33, 0.7, -0.1, -0.3])  # upwards first
 WEIGHTS = np.array([0.2, 0.25, 0.35, 0.1, 0.05, 0.05], dtype=np.float32)
-DATED = (1, 4)
+DATED = (0, 1, 4)  # the smallest each way, and of a rise the next
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed, or an error of a frozen pool
 MOST_LAG = 0.98
@@ -74,7 +74,7 @@ class Performance:
         yield Column("loss_evidence", "<f4", (len(SHIFTS),))
         yield Column("loss_score", "<f4", (len(DATED),))
         yield Column("loss_clear", "<i8", (len(DATED),))  # label after which each score was last nothing
-        for name in ("performance_alarm_at", "performance_alarm_ms", "losses_at"):
+        for name in ("performance_alarm_at", "losses_at"):
             yield Column(name, "<i8", (), NEVER)
         yield Column("losses_version", "<i4")
 
@@ -156,7 +156,6 @@ class Performance:
             self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
         mine = rows[alarmed]
         col["performance_alarm_at"][mine] = col["labels"][mine]
-        col["performance_alarm_ms"][mine] = now_ms[ends[alarmed]]
         return list(zip(ends[alarmed].tolist(), mine.tolist(), strict=True))
 
     def _advance(self, table: Rows, rows: Places, begun: Places, found: Cut, values: Single) -> tuple[Places, Places]:
@@ -225,7 +224,9 @@ class Performance:
         col, dated = table.col, log_e[:, list(DATED)]
         evidence, score = col["loss_evidence"][rows], col["loss_score"][rows]
         leader = _leader(score)
-        e, start = np.exp(log_e), np.where(is_idle, 0, BLOCK).astype(np.float32)[:, None]
+        with np.errstate(over="ignore"):  # beyond single precision evidence is as much as the cap
+            e = np.exp(log_e)
+        start = np.where(is_idle, 0, BLOCK).astype(np.float32)[:, None]
         for one in found.rounds:
             going = one.stop - one.start
             evidence = advance(evidence[:going], e[one], start=start[:going], cap=self._cap)

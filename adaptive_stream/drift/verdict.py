@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.drift.layout import BINS, OTHER, Direction
+from adaptive_stream.drift.layout import BINS, LOCATION, OTHER, Direction
+from adaptive_stream.drift.performance import BLOCK, DATED, SHIFTS
 from adaptive_stream.stats import two_sample
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ SPREAD = 7.0
 # medium and high: Romano et al. 2006 for Cliff's delta; Cohen 1988, ch. 6, for the arcsine difference of shares (small
 # and medium there); a variance by half and by more than twice; a loss by the product's own alerts
 DELTA, SHARES, LOG_RATIO, LOSS = (0.147, 0.33), (0.2, 0.5), (math.log(1.5), math.log(2.25)), (0.05, 0.10)
+# Cliff's delta, large for Romano et al.: from it on the middle moved. Values that are all beyond the reference pay a
+# bet on their spread most, and nobody would call them wider.
+MOVED = 0.474
+# Of the log evidence for another spread: where the spread alone changes evidence for a move has a fourth, where the
+# mean moves by 2 sd and more a half.
+ALSO = 0.4
 
 
 class Kind(StrEnum):
@@ -74,7 +81,7 @@ class Effect:
     Args:
         shift: of the mean, in standard deviations of what came before.
         cliff_delta: chance of being higher than before less that of being lower.
-        variance_ratio: variance since over variance before.
+        variance_ratio: variance since over variance before; infinite where it was constant.
         before: share of the level, or of what is missing; or mean loss.
         since: the same since the change.
     """
@@ -139,8 +146,10 @@ def severity(effect: Effect) -> Severity:
         rank = max(rank, _grade(distance, SHARES))
     if effect.cliff_delta is not None:
         rank = max(rank, _grade(abs(effect.cliff_delta), DELTA))
-    if effect.variance_ratio is not None and effect.variance_ratio > 0:
-        rank = max(rank, _grade(abs(math.log(effect.variance_ratio)), LOG_RATIO))
+    if effect.variance_ratio is not None:
+        is_finite = 0 < effect.variance_ratio < math.inf  # else it was constant before, or has become so
+        log_ratio = abs(math.log(effect.variance_ratio)) if is_finite else math.inf
+        rank = max(rank, _grade(log_ratio, LOG_RATIO))
     return tuple(Severity)[rank]
 
 
@@ -224,12 +233,14 @@ def data_verdict(data: Data, table: Rows, series: int) -> Verdict:
     strongest = np.argsort(-by_stream, kind="stable")[:TOLD].tolist()
     findings = []
     for stream in strongest:
-        bet = int(np.argmax(np.where(layout.stream_of == stream, weighed[0], -1.0)))
+        bet = _leading(layout, weighed[0], stream, samples)
         part = float(by_stream[stream])
         findings.append(
             _finding(data, table, series, bet, evidence=part, samples=samples, tested=tested, adjusted=adjusted)
         )
     leading = findings[0]
+    # what a projection is nobody can say: how large its change is, the features say that moved with it
+    sized = next((one for one in findings if one.effect != Effect()), leading)
     total = float(data.total(col["evidence"][series][None])[0])
     return Verdict(
         kind=kind_of(layout, leading.stream),
@@ -239,10 +250,29 @@ def data_verdict(data: Data, table: Rows, series: int) -> Verdict:
         findings=tuple(findings),
         affected=tuple(layout.names[layout.numeric[place]] for place in np.flatnonzero((adjusted < LEVEL).any(axis=0))),
         watched=len(layout.names),
-        severity=severity(leading.effect),
+        severity=severity(sized.effect),
         reference_version=int(col["reference_version"][series]),
         reference_at=int(col["reference_at"][series]),
     )
+
+
+def _leading(layout: Layout, weighed: Array, stream: int, samples: Samples) -> int:
+    """Return the bet that says how a stream changed: the strongest, or the strongest on its place if that moved."""
+    found = int(np.argmax(np.where(layout.stream_of == stream, weighed, -1.0)))
+    if layout.direction(found)[0] not in SPREAD_WORDS:
+        return found
+    place = int(np.flatnonzero(layout.stream_names == stream)[0])
+    moves = np.arange(len(LOCATION)) * layout.streams + place
+    strongest = int(moves[np.argmax(weighed[moves])])
+    if log10(weighed[strongest]) >= ALSO * log10(weighed[found]):
+        return strongest
+    if stream >= layout.columns:  # of a projection there is no sample
+        return found
+    delta = two_sample.mann_whitney(samples.before[:-1, place], samples.recent[:-1, place]).statistic
+    if not abs(delta) >= MOVED:  # NaN: there is no sample yet
+        return found
+    moves = moves[LOCATION > 0 if delta > 0 else LOCATION < 0]
+    return int(moves[np.argmax(weighed[moves])])
 
 
 def _finding(
@@ -285,6 +315,7 @@ def _finding(
 
 
 MISSING = Direction.MORE_MISSING, Direction.FEWER_MISSING
+SPREAD_WORDS = Direction.WIDER, Direction.NARROWER
 
 
 def _effect(samples: Samples, place: int, direction: Direction, level: int, *, is_level: bool) -> Effect:
@@ -301,12 +332,12 @@ def _effect(samples: Samples, place: int, direction: Direction, level: int, *, i
     old, new = samples.old, samples.new
     if old.n[place] < 2 or new.n[place] < 2:
         return Effect()
-    sd = math.sqrt(old.variance[place])
+    sd, variance = math.sqrt(old.variance[place]), float(new.variance[place])
     delta = two_sample.mann_whitney(before[:-1, place], since[:-1, place]).statistic
     return Effect(
         shift=float((new.mean[place] - old.mean[place]) / sd) if sd else None,
         cliff_delta=float(delta),
-        variance_ratio=float(new.variance[place] / old.variance[place]) if sd else None,
+        variance_ratio=variance / float(old.variance[place]) if sd else math.inf if variance > 0 else None,
     )
 
 
@@ -319,18 +350,18 @@ def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, in
         return end - window, max(begun, end - 2 * window), end
     stream, scores = layout.stream_of[bet], col["score"][series]
     if stream < layout.columns:
-        alike = [
-            place
-            for place, one in enumerate(layout.dated.tolist())
-            if layout.stream_of[one] == stream and layout.direction(one) == layout.direction(bet)
-        ]
-        place = alike[0]
+        is_alike = np.array(
+            [
+                layout.stream_of[one] == stream and layout.direction(one) == layout.direction(bet)
+                for one in layout.dated.tolist()
+            ]
+        )
     else:  # a projection moves because features do: the one that moves most dates it
-        is_feature = (layout.dated < layout.at_missing) & (layout.stream_of[layout.dated] < layout.features)
-        place = int(np.argmax(np.where(is_feature, scores, -1)))
+        is_alike = (layout.dated < layout.at_missing) & (layout.stream_of[layout.dated] < layout.features)
+    place = int(np.argmax(np.where(is_alike, scores, -1)))
     events = int(col["age"][series, place]) * data.b
     score = float(scores[place])
-    radius = SPREAD * events / score if score > 0 else math.inf
+    radius = SPREAD * events / score + data.b if score > 0 else math.inf  # a block is the grain of all dates
     since = end - events
     low = begun if radius > since - begun else round(since - radius)
     high = end if radius > end - since else round(since + radius)
@@ -345,9 +376,10 @@ def performance_verdict(performance: Performance, table: Rows, series: int) -> V
     is_worse = performance.is_worse(evidence)
     at = int(col["labels"][series]) - performance.waiting(table, series)
     before, since = performance.losses(table, series)
-    place = 0 if is_worse else 1
+    alike = [place for place, bet in enumerate(DATED) if (SHIFTS[bet] > 0) == is_worse]
+    place = max(alike, key=col["loss_score"][series].__getitem__)
     start, score = int(col["loss_clear"][series, place]), float(col["loss_score"][series, place])
-    radius = SPREAD * (at - start) / score if score > 0 else math.inf
+    radius = SPREAD * (at - start) / score + BLOCK if score > 0 else math.inf
     begun = int(col["labels_begun"][series])
     finding = Finding(
         stream="loss",

@@ -89,5 +89,6 @@ def advance(evidence: Single, e: Single, *, start: float | Single, cap: float) -
         start: events of the block, each of which may be the first after a change; 0 where nothing is watched yet.
         cap: above the alarm line, so that nothing overflows.
     """
-    np.multiply(evidence + start, e, out=e)
+    with np.errstate(over="ignore"):
+        np.multiply(evidence + start, e, out=e)
     return np.minimum(e, cap, out=e)
