@@ -5,12 +5,14 @@ Owns what is legal in a family. Never reads a file. A part of the tree.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from adaptive_stream.config.drift import DriftConfig
 from adaptive_stream.config.node import Name, Tree, unless
+from adaptive_stream.config.reference import CONFIDENCE, OUTPUT
 from adaptive_stream.config.rule import COMPARABLE, MAX_RULES, Rule, default_rules, figures_of, is_share
 
 
@@ -121,6 +123,12 @@ class Family(Tree):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             mistakes.append(f"features are named twice: {', '.join(twice)}")
+        # in a reference file, in statuses and in alerts a column is known by its name alone
+        mistakes += [
+            f"no feature can be named {name!r}, which is watched beside the features: name it last_{name}, for example"
+            for name in names
+            if name in {OUTPUT, CONFIDENCE} or re.fullmatch(r"projection_\d+", name)
+        ]
         known = figures_of(self.task)
         mistakes += [
             f"alerts.{name}: {rule.metric} is no figure of task: {self.task}"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from adaptive_stream.config.family import Family
@@ -56,22 +57,31 @@ def read_reference(path: Path, family: Family) -> Reference:
     Raises:
         UnfitError: it cannot be read, or is no reference for this family.
     """
-    found = _parquet(path) if path.suffix == PARQUET else _csv(path)
     names = [feature.name for feature in family.features]
+    known = {*names, OUTPUT, CONFIDENCE}
+    found = _parquet(path, known) if path.suffix == PARQUET else _csv(path)
     mistakes = [f"{path}: there is no column {name!r}" for name in names if name not in found.names]
+    mistakes += _doubled(path, found.names, known)
+    if not names and known.isdisjoint(found.names):
+        mistakes.append(f"{path}: the family has no features, so there must be a column {OUTPUT!r} or {CONFIDENCE!r}")
     least = family.drift.reference_predictions
     if found.total < least:
         mistakes.append(f"{path}: reference_predictions wants {least:,} rows, there are {found.total:,}")
     if mistakes:
         raise UnfitError(mistakes)
     place = {name: found.names.index(name) for name in (*names, OUTPUT, CONFIDENCE) if name in found.names}
-    is_text = {feature.name: feature.kind == "categorical" for feature in family.features}
-    is_text[OUTPUT] = family.task == "multiclass"
+    levels = {feature.name: frozenset(feature.levels) for feature in family.features if feature.kind == "categorical"}
+    if family.task == "multiclass":
+        levels[OUTPUT] = frozenset(family.classes)
     columns: dict[str, list[Any]] = {name: [] for name in place}
     for line, row in found.rows:
+        if len(row) > len(found.names):  # its cells are not where the header says
+            what = f"the row has {len(row)} columns, the header {len(found.names)}"
+            mistakes.append(f"{path}:{line}: {what}: quote a text with a comma, and write decimals with a point")
+            continue
         for name, at in place.items():
             try:
-                columns[name].append(_cell(row[at], is_text=is_text.get(name, False)))
+                columns[name].append(_level(row[at], levels[name]) if name in levels else _number(row[at]))
                 _check(name, columns[name][-1], family)
             except IndexError:
                 mistakes.append(f"{path}:{line}: {name}: the row ends before this column")
@@ -84,16 +94,31 @@ def read_reference(path: Path, family: Family) -> Reference:
     return Reference(features or [[] for _ in found.rows], columns.get(OUTPUT), columns.get(CONFIDENCE))
 
 
-def _cell(value: Any, *, is_text: bool) -> float | str | None:  # noqa: ANN401 - what a file holds
-    if value is None or (isinstance(value, str) and value.strip().lower() in NOTHING):
+def _number(value: Any) -> float | None:  # noqa: ANN401 - what a file holds
+    if value is None or _is_nothing(value):
         return None
-    if is_text:
-        return str(value)
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is no number; missing values are empty") from None
     return None if math.isnan(number) else number
+
+
+def _level(value: Any, known: frozenset[str]) -> str | None:  # noqa: ANN401 - what a file holds
+    """Return the level that a prediction with this value has: what looks missing may be the name of one."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        if math.isnan(value):
+            return None
+        # as the core writes a number; a long one, which it shortens, is a level of predictions that bring texts
+        short, whole = f"{float(value):g}", str(value)
+        return whole if whole in known and short not in known else short
+    if value is None or (value not in known and _is_nothing(value)):
+        return None
+    return str(value)
+
+
+def _is_nothing(value: Any) -> bool:  # noqa: ANN401 - what a file holds
+    return isinstance(value, str) and value.strip().lower() in NOTHING
 
 
 def _check(name: str, value: float | str | None, family: Family) -> None:
@@ -105,6 +130,15 @@ def _check(name: str, value: float | str | None, family: Family) -> None:
     is_share = name == CONFIDENCE or (name == OUTPUT and family.task == "binary")
     if is_share and not (isinstance(value, float) and 0 <= value <= 1):
         raise ValueError(f"{value!r} is not from 0 to 1")
+
+
+def _doubled(path: Path, names: Sequence[str], known: Collection[str]) -> list[str]:
+    """Return the mistakes of a header: of two columns of one name nobody can say which is meant."""
+    return [
+        f"{path}: {names.count(name)} columns are named {name!r}: keep one of them, or name the others otherwise"
+        for name in dict.fromkeys(names)
+        if name in known and names.count(name) > 1
+    ]
 
 
 def _evenly(count: int) -> Iterator[int]:
@@ -136,7 +170,7 @@ def _csv(path: Path) -> _Rows:
     return _Rows(names, rows, max(count, 0))
 
 
-def _parquet(path: Path) -> _Rows:
+def _parquet(path: Path, known: Collection[str]) -> _Rows:
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and large
         from pyarrow import parquet  # noqa: PLC0415
@@ -144,10 +178,15 @@ def _parquet(path: Path) -> _Rows:
         why = f"{path}: Parquet needs pyarrow: pip install 'adaptive-stream[parquet]', or write it as CSV"
         raise UnfitError([why]) from error
     try:
-        table = parquet.read_table(path)
+        file = parquet.ParquetDataset(path)
+        names = file.schema.names
+        doubled = _doubled(path, names, known)  # then none of them can be read
+        if doubled:
+            raise UnfitError(doubled)
+        table = file.read(columns=[name for name in names if name in known])
     except (OSError, pa.ArrowException) as error:
         raise UnfitError([f"{path}: cannot be read as Parquet: {error}"]) from error
     places = list(_evenly(table.num_rows)) if table.num_rows else []
-    columns: Mapping[str, list[Any]] = table.take(places).to_pydict()
+    columns: dict[str, list[Any]] = table.take(places).to_pydict()
     rows = list(zip(itertools.count(1), zip(*columns.values(), strict=True), strict=False))
     return _Rows(list(columns), rows, table.num_rows)

@@ -6,7 +6,7 @@ detectors do. Called by the fleet with whole arrays, in record order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,7 +19,7 @@ from adaptive_stream.contracts.drift import (
     DriftWatch,
     PastDrift,
 )
-from adaptive_stream.core.finding import Alarmed, advice, numbers, said, sign, streams_of
+from adaptive_stream.core.finding import Alarmed, advice, numbers, said, streams_of
 from adaptive_stream.core.input import Inputs
 from adaptive_stream.drift.drift import Drift, Phase
 from adaptive_stream.drift.given import Rejected
@@ -45,6 +45,7 @@ NEAR = 0.5
 OVER = 1.001  # an alarm's evidence as a share of the line: beyond it, whatever rounding did
 URGENT = 1.0  # what a drift of the data has more while the performance drifts too
 SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evidence from which on it does
+AT_ONCE = 256  # open alarms whose states are asked for: that copies the evidence of every bet
 # a status shows histograms, an alert's evidence does not
 PICTURES = ("edges", "before", "since_counts")
 
@@ -111,6 +112,7 @@ class Drifts:
         for key in self._monitor.series.keys[self.engine.table.count :]:
             model_id, variant_id, channel_id = key
             self.engine.add((model_id, variant_id, channel_id))
+        self.engine.restored()
         self.alarms = {} if reset else {(alarm.series, alarm.is_performance): alarm for alarm in alarms}
 
     def settle(self, *, now_ms: int) -> None:
@@ -118,14 +120,18 @@ class Drifts:
 
         Dates are found at points of the grid: in between, what the panes hold depends on where slices are cut.
         """
-        for key, alarm in list(self.alarms.items()):
+        for key, alarm in self.alarms.items():
             if not alarm.is_dated:
                 alarm.streams = self._dated(alarm.streams, alarm.numbers, *key, now_ms=now_ms)
                 alarm.is_dated = True
-            state = self._state(*key)
-            # against a stated objective losses are judged at once; the alarm lasts as long as a reference would take
-            if state.phase is Phase.WATCHING and state.gathered >= state.wanted:
-                del self.alarms[key]
+        keys = sorted(self.alarms)
+        for some in (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)):
+            states = self.engine.states(np.array([series for series, _ in some]))
+            for place, key in enumerate(some):
+                state = states[key[1]][place]
+                # against a stated objective losses are judged at once; the alarm lasts as long as a reference would
+                if state.phase is Phase.WATCHING and state.gathered >= state.wanted:
+                    del self.alarms[key]
 
     # -- what is told ------------------------------------------------------------------------------------------------
 
@@ -143,9 +149,12 @@ class Drifts:
             "performance_gain": np.where(is_worse, 0.0, np.maximum(performance / line, 0.0)),
         }
         share = {name: np.minimum(values, 1.0) for name, values in share.items()}  # beyond it only an alarm
+        alarmed: dict[str, list[int]] = {name: [] for name in share}
         for (one, _), alarm in self.alarms.items():
             name = "data_drift" if not alarm.is_performance else "performance_gain" if alarm.is_gain else None
-            share[name or "performance_drift"][series == one] = OVER
+            alarmed[name or "performance_drift"].append(one)
+        for name, those in alarmed.items():
+            share[name][np.isin(series, those)] = OVER
         is_urgent = (share["data_drift"] > 1.0) & (share["performance_drift"] > 1.0)
         share["data_drift"][is_urgent] += URGENT
         labels, events = col["labels"][series].astype(np.float64), col["events"][series].astype(np.float64)
@@ -163,12 +172,7 @@ class Drifts:
             DriftStatus(
                 data=self._watch(one, data[place], is_performance=False, now_ms=now_ms),
                 performance=self._watch(one, losses[place], is_performance=True, now_ms=now_ms),
-                history=[
-                    PastDrift(
-                        at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=sign(past.effect)
-                    )
-                    for past in self.engine.history(one)
-                ],
+                history=self._past(one),
             )
             for place, one in enumerate(series.tolist())
         ]
@@ -201,8 +205,15 @@ class Drifts:
             streams=streams,
         )
 
-    def _state(self, series: int, is_performance: bool) -> State:  # noqa: FBT001 - a part of the alarms' key
-        return self.engine.performance_state(series) if is_performance else self.engine.data_state(series)
+    def _past(self, series: int) -> list[PastDrift]:
+        """Return the alarms of a series that are over: the engine remembers the open ones among them."""
+        opened = [alarm for key in ((series, False), (series, True)) if (alarm := self.alarms.get(key)) is not None]
+        is_open = {(alarm.kind, alarm.at_ms) for alarm in opened}
+        return [
+            PastDrift(at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=past.direction.value)
+            for past in self.engine.history(series)
+            if (past.kind.value, past.at_ms) not in is_open
+        ]
 
     # -- alerts ------------------------------------------------------------------------------------------------------
 
@@ -251,25 +262,49 @@ class Drifts:
         newest = int(self.engine.table.col[count][series])
         found = []
         for stream, some in zip(streams, numbers, strict=True):
-            since, low, high = (self._instant(series, ring, ago=newest - number, now_ms=now_ms) for number in some)
-            found.append(msgspec.structs.replace(stream, since=since, since_low=low, since_high=high))
+            since, low, high = (self._span(series, ring, ago=newest - number, now_ms=now_ms) for number in some)
+            found.append(
+                msgspec.structs.replace(
+                    stream,
+                    since=None if since is None else _instant(since.at_ms),
+                    # the ends of panes, so that the interval is as wide as what is known
+                    since_low=None if low is None else _instant(low.start_ms),
+                    since_high=None if high is None else _instant(high.end_ms),
+                )
+            )
         return found
 
-    def _instant(self, series: int, ring: str, *, ago: int, now_ms: int) -> str | None:
+    def _span(self, series: int, ring: str, *, ago: int, now_ms: int) -> _Span | None:
         """Return when a series had so many events fewer, from the counts of its panes; None: before the window."""
         col, pane_ms = self._monitor.series.col, self._monitor.tally.served.pane_ms
         numbers = col[f"{ring}_pane"][series]
         counts = col[f"{ring}_{'n' if ring == 'arrived' else 'predictions'}"][series]
+        first_ms = int(col["first_ms"][series])
         left = max(0, ago)
         for place in np.argsort(-numbers, kind="stable").tolist():
             start_ms, count = int(numbers[place]) * pane_ms, int(counts[place])
             if start_ms < 0 or not count:
                 continue
             end_ms = min(start_ms + pane_ms, now_ms)
+            if start_ms < first_ms < end_ms:
+                start_ms = first_ms  # the series begins inside its first pane
             if left <= count:
-                return format_time(round(end_ms - (end_ms - start_ms) * left / count) // 1000 * 1000)
+                return _Span(start_ms, round(end_ms - (end_ms - start_ms) * left / count), end_ms)
             left -= count
         return None
+
+
+class _Span(NamedTuple):
+    """The part of a pane in which a series had events, and an instant in it as if they came evenly."""
+
+    start_ms: int
+    at_ms: int
+    end_ms: int
+
+
+def _instant(at_ms: int) -> str:
+    """Return an instant in whole seconds: of less an estimate knows nothing."""
+    return format_time(at_ms // 1000 * 1000)
 
 
 DRIFT_STATES = {

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from adaptive_stream.config.reference import OUTPUT
 from adaptive_stream.contracts.drift import DriftedStream, DriftTest
+from adaptive_stream.drift.layout import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,29 +36,51 @@ class Alarmed(msgspec.Struct, kw_only=True):
     is_dated: bool = False
 
 
-def _size(effect: Effect, change: str) -> tuple[float | None, str | None]:
-    """Return the size of an effect that fits its direction, with its unit."""
+OTHER = "other"  # the levels that a family does not name, and those that are too many to watch one by one
+FAILS = "the model fails"  # where its output is missing
+# A change of a share as it stands in a sentence
+MISSING = {Direction.MORE_MISSING: "more often", Direction.FEWER_MISSING: "less often"}
+FREQUENT = {Direction.MORE_FREQUENT: "more frequent", Direction.LESS_FREQUENT: "less frequent"}
+GROWTHS = Direction.UP, Direction.WIDER, Direction.MORE_MISSING, Direction.MORE_FREQUENT
+VARIANCES = Direction.WIDER, Direction.NARROWER
+
+
+def _size(effect: Effect, change: Direction) -> tuple[float | None, str | None]:
+    """Return the size of an effect with its unit; nothing where it contradicts the direction.
+
+    Bets are on ranks: most of them may rise while the mean falls, or draw together while the variance grows.
+    """
+    size: float | None
+    nothing = 0.0
     if effect.before is not None and effect.since is not None:
-        return effect.since - effect.before, "of the share" if "share" in change or " " in change else "of the loss"
-    if change in {"wider", "narrower"}:
-        return _finite(effect.variance_ratio), "times the variance"
-    return _finite(effect.shift), "sd"
+        size, unit = effect.since - effect.before, "of the share" if change in (*MISSING, *FREQUENT) else "of the loss"
+    elif change in VARIANCES:
+        size, unit, nothing = _finite(effect.variance_ratio), "times the variance", 1.0
+    else:
+        size, unit = _finite(effect.shift), "sd"
+    if size is None or size == nothing or (size > nothing) != (change in GROWTHS):
+        return None, None
+    return size, unit
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def sign(effect: float) -> str:
-    """Return which way a remembered change went."""
-    return "up" if effect > 0 else "down"
-
-
 def said(stream: DriftedStream) -> str:
     """Return a stream's change in a few words, for a summary."""
-    what = stream.name if stream.level is None else f"{stream.name} {stream.level}"
-    size = "" if stream.effect is None else f" by {abs(stream.effect):.3g} {stream.effect_unit}"
-    return f"{what} {stream.change}{size}"
+    change = Direction(stream.change)
+    if change in MISSING:
+        moved = f"{FAILS if stream.name == OUTPUT else f'{stream.name} missing'} {MISSING[change]}"
+    elif change in FREQUENT:
+        moved = f"{stream.name} {stream.level} {FREQUENT[change]}"
+    else:
+        moved = f"{stream.name} {change}"
+    if stream.effect is None:
+        return moved
+    if change in VARIANCES:
+        return f"{moved}, with {stream.effect:.3g} {stream.effect_unit}"
+    return f"{moved} by {abs(stream.effect):.3g} {stream.effect_unit}"
 
 
 def numbers(verdict: Verdict) -> list[tuple[int, int, int]]:
@@ -73,7 +97,7 @@ def streams_of(verdict: Verdict, classes: Sequence[str]) -> list[DriftedStream]:
 
 
 def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share: float) -> DriftedStream:
-    size, unit = _size(finding.effect, finding.direction.value)
+    size, unit = _size(finding.effect, finding.direction)
     level = finding.level
     if level is not None and finding.stream == "output" and level.isdigit() and int(level) < len(classes):
         level = classes[int(level)]
@@ -107,12 +131,19 @@ def advice(alarm: Alarmed) -> str:
                 "if it is to stay, make it the baseline (set_baseline); if nobody knows why, look for labels that leak"
             )
         return "retrain on what came since, or switch to a variant that was better"
-    if "missing" in leading.change:
-        return f"look at what delivers {leading.name}: its values are {leading.change}"
-    if leading.level is not None:
-        return (
-            f"look at {leading.name}: {leading.level} became more or less frequent; a new category belongs into levels"
-        )
+    change = Direction(leading.change)
+    if change in MISSING and leading.name == OUTPUT:
+        then = "look at its errors" if change in GROWTHS else "if it is to stay, let the reference follow"
+        return f"{FAILS} {MISSING[change]}: {then}"
+    if change in MISSING:
+        return f"look at what delivers {leading.name}: its values are missing {MISSING[change]}"
+    if change in FREQUENT and alarm.kind == "label":
+        became = f"{leading.level} became {FREQUENT[change]}"
+        return f"the outputs moved, not one input: {became}; was the model exchanged? Then let the reference follow"
+    if change in FREQUENT:
+        is_new = leading.level == OTHER and change in GROWTHS
+        then = "; a new category belongs into levels" if is_new else ""
+        return f"look at {leading.name}: {leading.level} became {FREQUENT[change]}{then}"
     if alarm.kind == "label":
         return "the outputs moved, not one input: was the model exchanged? Then recalibrate, or move the threshold"
     return "while the labels show no loss, let the reference follow; else retrain on what came since"

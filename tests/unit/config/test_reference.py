@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -68,6 +69,50 @@ def test_a_parquet_file_says_the_same(tmp_path: Path) -> None:
     assert loaded(file) == text
 
 
+LEVELS = "[none, 'NaN', '1', '2.5', '1234567']"
+LIKE_NUMBERS = f"families.f.features=[{{name: temp}}, {{name: origin, kind: categorical, levels: {LEVELS}}}]"
+
+
+def test_a_level_whose_name_looks_missing_is_that_level(tmp_path: Path) -> None:
+    rows = loaded(written(tmp_path, "none,nan,0.5,", "NaN,null,,", "nan,1,,", "null,1,,", ",1,,"), LIKE_NUMBERS)
+    assert rows.features[:5] == [[None, "none"], [None, "NaN"], [1.0, None], [1.0, None], [1.0, None]]
+
+
+def test_a_class_whose_name_looks_missing_is_that_class(tmp_path: Path) -> None:
+    file = written(tmp_path, "EWR,1,none,", "EWR,1,null,", *["EWR,1,low,"] * (ROWS - 2))
+    rows = loaded(file, "families.f.task=multiclass", "families.f.classes=[low, none]")
+    assert rows.outputs is not None
+    assert rows.outputs[:3] == ["none", None, "low"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ([1.0, 2.5, math.nan], ["1", "2.5", None]),
+        ([1, 7_654_321, None], ["1", "7.65432e+06", None]),
+        ([Decimal("1.0"), Decimal("2.5"), None], ["1", "2.5", None]),
+        ([1_234_567, 3, 1], ["1234567", "3", "1"]),  # only a text can be the first of these levels
+        (["none", "1.0", "nan"], ["none", "1.0", None]),
+        ([True, False, None], ["True", "False", None]),
+    ],
+)
+def test_numbers_of_a_categorical_column_are_the_levels_that_predictions_have(
+    tmp_path: Path, stored: list[Any], expected: list[str | None]
+) -> None:
+    file = tmp_path / f"reference{PARQUET}"
+    parquet.write_table(pa.table({"temp": [1.5] * ROWS, "origin": stored + stored[:1] * (ROWS - 3)}), file)
+    assert [row[1] for row in loaded(file, LIKE_NUMBERS).features[:3]] == expected
+
+
+def test_a_number_of_a_class_is_its_name(tmp_path: Path) -> None:
+    file = tmp_path / f"reference{PARQUET}"
+    columns = {"temp": [1.5] * ROWS, "origin": ["EWR"] * ROWS, "output": [0.0, 1.0] * (ROWS // 2)}
+    parquet.write_table(pa.table(columns), file)
+    rows = loaded(file, "families.f.task=multiclass", "families.f.classes=['0', '1']")
+    assert rows.outputs is not None
+    assert rows.outputs[:2] == ["0", "1"]
+
+
 def test_of_a_large_file_evenly_spaced_rows_are_taken(tmp_path: Path) -> None:
     count = 2 * MOST_ROWS
     file = tmp_path / "large.csv"
@@ -83,6 +128,51 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
         "FILE:4: temp: the row ends before this column",
         "FILE:4: output: the row ends before this column",
     ]
+
+
+def test_a_row_that_is_longer_than_the_header_is_refused(tmp_path: Path) -> None:
+    assert mistakes(written(tmp_path, "JFK,1,5,0.25,x", "JFK,hot,,")) == [
+        "FILE:2: the row has 5 columns, the header 4: quote a text with a comma, and write decimals with a point",
+        "FILE:3: temp: 'hot' is no number; missing values are empty",
+    ]
+
+
+def test_of_two_columns_of_one_name_nobody_can_say_which_is_meant(tmp_path: Path) -> None:
+    expected = ["FILE: 2 columns are named 'temp': keep one of them, or name the others otherwise"]
+    assert mistakes(written(tmp_path, header="origin,temp,temp,note\n")) == expected
+    file = tmp_path / f"reference{PARQUET}"
+    columns = [pa.array(["EWR"] * ROWS), pa.array([1.0] * ROWS), pa.array([2.0] * ROWS)]
+    parquet.write_table(pa.table(columns, names=["origin", "temp", "temp"]), file)
+    assert mistakes(file) == expected
+
+
+def test_columns_that_nobody_asks_for_may_share_a_name(tmp_path: Path) -> None:
+    assert len(loaded(written(tmp_path, header="origin,temp,,\n")).features) == ROWS
+    file = tmp_path / f"reference{PARQUET}"
+    columns = [pa.array(["EWR"] * ROWS), pa.array([1.0] * ROWS), *[pa.array([2.0] * ROWS)] * 2]
+    parquet.write_table(pa.table(columns, names=["origin", "temp", "note", "note"]), file)
+    assert loaded(file).features == [[1.0, "EWR"]] * ROWS
+
+
+@pytest.mark.parametrize("name", ["reference.csv", f"reference{PARQUET}"])
+def test_a_file_in_which_nothing_is_watched_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("note\n" + "x\n" * ROWS, encoding="utf-8")
+    if name.endswith(PARQUET):
+        parquet.write_table(pa.table({"note": ["x"] * ROWS}), tmp_path / name)
+    assert mistakes(tmp_path / name, "families.f.features=[]") == [
+        "FILE: the family has no features, so there must be a column 'output' or 'confidence'"
+    ]
+
+
+@pytest.mark.parametrize("name", ["output", "confidence", "projection_12"])
+def test_a_feature_cannot_be_named_as_what_is_watched_beside_the_features(name: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load([], {}, [*FAMILY, f"families.f.features=[{{name: temp}}, {{name: {name}}}]"])
+    [mistake] = refused.value.mistakes
+    assert mistake.path == "families.f"
+    assert mistake.message == (
+        f"no feature can be named '{name}', which is watched beside the features: name it last_{name}, for example"
+    )
 
 
 def test_many_mistakes_are_not_all_told(tmp_path: Path) -> None:

@@ -5,16 +5,28 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from msgspec.structs import replace
+from pyarrow import parquet
 
+from adaptive_stream.config import load
+from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.events import Correction
+from adaptive_stream.core.drift import Drifts
+from adaptive_stream.core.finding import Alarmed
+from adaptive_stream.monitor.monitor import Monitor
 from tests.unit.core.scene import Scene, adaptations, alerts, prediction
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from adaptive_stream.contracts.events import InputEvent
     from adaptive_stream.core.slice import Stepped
+    from adaptive_stream.drift.drift import State
 
 SETTINGS = (
     ".features=[{name: temp}, {name: wind}, {name: origin, kind: categorical, levels: [EWR, JFK, LGA]}]",
@@ -22,6 +34,7 @@ SETTINGS = (
     ".drift.reference_labels=400",
     ".monitor.baseline_labels=10000",
 )
+SMALL = ".features=[{name: temp}]", ".drift.reference_predictions=512", ".drift.reference_labels=100"
 
 
 class Weather(Scene):
@@ -98,6 +111,7 @@ def test_what_is_new_becomes_usual_when_its_reference_is_complete() -> None:
     scene = Weather()
     scene.days(2_000)
     assert named(scene.days(600, shift=1.0), "DataDrift") == ["firing"]
+    assert scene.status().series[0].drift.history == [], "what is not over is nothing past"  # type: ignore[union-attr]
     assert named(scene.days(2_000, shift=1.0), "DataDrift") == ["resolved"]
     drift = scene.status().series[0].drift
     assert drift is not None
@@ -113,7 +127,21 @@ def test_a_drift_that_is_kept_fires_until_somebody_orders_a_reference() -> None:
     [answer] = adaptations(scene.step(scene.order("set_baseline", args={"reference": True})))
     assert (answer.kind, answer.evidence["reference"]) == ("baseline_set", True)
     assert scene.status().series[0].drift.data.state == "gathering"  # type: ignore[union-attr]
+    assert scene.status().series[0].drift.history == []  # type: ignore[union-attr]
     assert named(scene.days(2_000, shift=1.0), "DataDrift") == ["resolved"]
+    assert len(scene.status().series[0].drift.history) == 1  # type: ignore[union-attr]
+
+
+def test_an_alarm_is_past_beside_one_that_is_open() -> None:
+    scene = Weather()
+    scene.days(2_000)
+    assert named(scene.days(2_600, shift=1.0), "DataDrift") == ["firing", "resolved"]
+    assert named(scene.days(600, shift=-1.0), "DataDrift") == ["firing"]
+    drift = scene.status().series[0].drift
+    assert drift is not None
+    assert [(past.name, past.change) for past in drift.history] == [("temp", "up")]
+    assert drift.data.alarmed_at is not None
+    assert parse_time(drift.history[0].at) < parse_time(drift.data.alarmed_at)
 
 
 def test_a_loss_that_rises_is_a_drift_of_performance_and_makes_that_of_the_data_urgent() -> None:
@@ -150,7 +178,97 @@ def test_values_that_begin_to_be_missing_are_found() -> None:
     [alert] = [each for each in alerts(scene.days(800, missing=0.3)) if each.labels["alertname"] == "DataDrift"]
     leading = alert.evidence["streams"][0]
     assert (leading["name"], leading["change"]) == ("temp", "more missing")
-    assert alert.evidence["recommendation"] == "look at what delivers temp: its values are more missing"
+    assert alert.evidence["recommendation"] == "look at what delivers temp: its values are missing more often"
+
+
+def test_a_model_that_begins_to_fail_is_said_to_fail() -> None:
+    scene = Weather()
+    scene.days(2_000)
+    told = scene.step()
+    for _ in range(6):
+        made = [replace(each, failed=place % 10 < 4) for place, each in enumerate(scene.serve(100)[::2])]
+        told.outputs.extend(scene.after(10, *made).outputs)
+    [alert] = [each for each in alerts(told) if each.labels["alertname"] == "DataDrift"]
+    assert "the outputs of m drifted: the model fails more often by " in alert.annotations["summary"]
+    assert alert.evidence["recommendation"] == "the model fails more often: look at its errors"
+
+
+def test_an_instant_lies_where_the_series_had_events() -> None:
+    scene = Weather()
+    scene.now_s = 50 * 60  # into a pane of an hour
+    scene.days(3_000)
+    first_ms, change_ms = scene.now_ms - 290_000, scene.now_ms
+    [alert] = [each for each in alerts(scene.days(600, shift=1.0)) if each.labels["alertname"] == "DataDrift"]
+    leading = alert.evidence["streams"][0]
+    assert abs(parse_time(leading["since"]) - change_ms) <= 20_000
+    assert parse_time(leading["since_low"]) == first_ms
+    assert parse_time(leading["since_high"]) == parse_time(alert.starts_at)
+
+
+def test_the_interval_of_a_change_ends_where_panes_end() -> None:
+    scene = Weather(".monitor.pane_s=60")
+    scene.days(3_000)
+    change_ms = scene.now_ms
+    told = scene.days(1_200, shift=0.7, accuracy=0.5)
+    for name in ("DataDrift", "PerformanceDrift"):
+        alert = next(each for each in alerts(told) if each.labels["alertname"] == name)
+        since, low, high = (
+            parse_time(alert.evidence["streams"][0][end]) for end in ("since", "since_low", "since_high")
+        )
+        assert abs(since - change_ms) <= 30_000
+        assert low <= min(since, change_ms)
+        assert max(since, change_ms) <= high
+        assert low % 60_000 == 0
+        assert high % 60_000 == 0 or high == parse_time(alert.starts_at)
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(256, [40]), (15, [15, 15, 10])])
+def test_however_many_alarms_are_open_their_states_are_asked_for_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, expected: list[int]
+) -> None:
+    family = load([], {}, ["families.f.match=[m*]", *(f"families.f{text}" for text in SMALL)]).families["f"]
+    drifts = Drifts(family, Monitor(family))
+    count, dice = 20, np.random.default_rng(1)
+    for number in range(count):
+        drifts.engine.add(("m", "v", f"c{number}"))
+    is_long, is_labelled = np.arange(count) < 9, np.arange(count) % 3 == 0
+    series = np.repeat(np.arange(count), np.where(is_long, 540, 300))
+    columns = {"features": dice.normal(size=(len(series), 1)), "output": dice.random(len(series))}
+    columns["confidence"] = dice.random(len(series))
+    drifts.observe(series, columns, now_ms=np.zeros(len(series), dtype=np.int64))
+    labelled = np.repeat(np.arange(count), np.where(is_labelled, 128, 64))
+    losses = (dice.random(len(labelled)) < 0.5).astype(np.float64)
+    drifts.losses(labelled, losses, now_ms=np.zeros(len(labelled), dtype=np.int64))
+    drifts.alarms = {
+        (number, is_performance): Alarmed(
+            series=number, is_performance=is_performance, is_gain=False, kind="covariate", severity="low", at_ms=0,
+            affected=[], streams=[], numbers=[], is_dated=True,
+        )
+        for number in range(count)
+        for is_performance in (True, False)
+    }  # fmt: skip
+    asked, states = list[int](), drifts.engine.states
+
+    def counted(series: NDArray[np.int64]) -> tuple[list[State], list[State]]:
+        asked.append(len(series))
+        return states(series)
+
+    monkeypatch.setattr(drifts.engine, "states", counted)
+    monkeypatch.setattr("adaptive_stream.core.drift.AT_ONCE", at_once)
+    share = drifts.evidence(np.arange(count))[1]
+    assert (share["performance_drift"] > 1).all()
+    drifts.settle(now_ms=0)
+    assert asked == expected
+    assert {number for number, is_performance in drifts.alarms if not is_performance} == set(range(9, count))
+    assert {number for number, is_performance in drifts.alarms if is_performance} == set(range(count)) - {
+        0,
+        3,
+        6,
+        9,
+        12,
+        15,
+        18,
+    }
 
 
 def test_where_drift_is_not_watched_nothing_is_said_of_it() -> None:
@@ -206,3 +324,23 @@ def test_with_a_reference_from_a_file_the_first_predictions_are_judged(tmp_path:
     assert "output" not in alert.evidence["affected"]
     thawed = scene.driver.thaw(scene.driver.freeze())
     assert thawed.dump() == scene.driver.fleets.dump()
+
+
+def test_rows_of_a_file_are_coded_as_predictions_are(tmp_path: Path) -> None:
+    dice = random.Random(1)  # noqa: S311 - no secret
+    walls, zones = ("none", "brick"), (1.0, 2.0)
+    columns = {
+        "wall": [dice.choice(walls) for _ in range(2_000)],
+        "zone": [dice.choice(zones) for _ in range(2_000)],
+    }
+    file = tmp_path / "training.parquet"
+    parquet.write_table(pa.table(columns), file)
+    scene = Scene(
+        ".features=[{name: wall, kind: categorical, levels: [none, brick]},"
+        " {name: zone, kind: categorical, levels: ['1', '2']}]",
+        ".drift.reference_predictions=800",
+        f".drift.reference_file={file}",
+    )
+    for _ in range(10):
+        made = [prediction(scene.next_id(), features=[dice.choice(walls), dice.choice(zones)]) for _ in range(100)]
+        assert not alerts(scene.after(10, *made))
