@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from adaptive_stream.embedded import EmbeddedKafka
-from benchmarks import drift, monitor, speed, waiting
+from benchmarks import drift, monitor, native, speed, waiting
 from benchmarks.day import day
 from benchmarks.report import Report
 
@@ -27,15 +27,16 @@ BENCHMARKS = {
     "takeover": waiting.takeover,
     "monitor": monitor.monitor,
     "drift": drift.drift,
+    "native": native.native,
     "day": day,
 }
-LONG = {"day"}  # half an hour: only when it is named
-ALONE = {"monitor", "drift"}  # the core without a Kafka
+SELDOM = {"day", "native"}  # half an hour, and what needs a C compiler: only when named
+ALONE = {"monitor", "drift", "native"}  # the core without a Kafka
 
 
 def main() -> None:
     """Run what is named, or everything."""
-    names = sys.argv[1:] or [name for name in BENCHMARKS if name not in LONG]
+    names = sys.argv[1:] or [name for name in BENCHMARKS if name not in SELDOM]
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         sys.exit(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
