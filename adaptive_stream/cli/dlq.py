@@ -154,7 +154,7 @@ def replay(
 
     Mend the cause first: what is refused again comes back as another letter, with the number of its replays.
     """
-    from adaptive_stream.runtime.failure import Fatal, Fenced, TaskFailure
+    from adaptive_stream.runtime.failure import Fenced, TaskFailure
     from adaptive_stream.runtime.replay import Replay
 
     # a fenced client leaves futures that nobody can await, and asyncio would print each with its trace
@@ -165,13 +165,14 @@ def replay(
     sender = None if dry_run else Replay(tree)
     must_ask = not yes and sys.stdin.isatty()
     try:
-        answered(tree, _replay(tree, selection, plan, sender, limit=limit, must_ask=must_ask, as_json=as_json))
+        answered(
+            tree,
+            _replay(tree, selection, plan, sender, limit=limit, must_ask=must_ask, as_json=as_json),
+            more=lambda: "" if sender is None else f"; {_count(sender)} were sent for certain",
+        )
     except Fenced as fenced:
         typer.echo(f"another replay has taken over; this one sent {_count(sender)} before", err=True)
         raise typer.Exit(1) from fenced
-    except Fatal as fatal:  # to run it again would not help
-        typer.echo(f"Kafka at {tree.kafka.bootstrap}: {fatal}; {_count(sender)} were sent for certain.", err=True)
-        raise typer.Exit(fatal.exit_code) from fatal
     except TaskFailure as failure:
         typer.echo(f"Kafka at {tree.kafka.bootstrap}: {failure}; {_count(sender)} were sent for certain.", err=True)
         typer.echo("Run it again: what was sent is marked and is not sent twice.", err=True)

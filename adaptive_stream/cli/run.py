@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from adaptive_stream.client import Subscriber
     from adaptive_stream.config import Config
@@ -78,12 +78,14 @@ def unanswered(tree: Config, error: Exception, more: str = "") -> typer.Exit:
         reason = asyncio.run(explain(tree))
     except Fatal as fatal:
         reason = fatal
+    if reason is None and isinstance(error, Fatal):  # it answers, and refuses what was asked
+        reason = error
     typer.echo(f"Kafka at {tree.kafka.bootstrap}: {reason or error or 'no answer'}{more}", err=True)
     return typer.Exit(reason.exit_code if reason is not None else 69)
 
 
-def answered(tree: Config, work: Coroutine[Any, Any, None]) -> None:
-    """Run what reads from the cluster; where that does not answer, leave with the reason and its code."""
+def answered(tree: Config, work: Coroutine[Any, Any, None], *, more: Callable[[], str] = str) -> None:
+    """Run what needs the cluster; where that does not answer, leave with the reason, what is more, and its code."""
     from aiokafka.errors import KafkaError
 
     from adaptive_stream.runtime.failure import Fatal
@@ -93,7 +95,7 @@ def answered(tree: Config, work: Coroutine[Any, Any, None]) -> None:
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
     except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
-        raise unanswered(tree, error) from error
+        raise unanswered(tree, error, more()) from error
 
 
 def register(app: typer.Typer) -> None:

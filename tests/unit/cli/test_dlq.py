@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
-from adaptive_stream.cli import app
+from adaptive_stream.cli import app, dlq
 from adaptive_stream.cli.dlq import _exact, _is_text, _time, _words, instant
 from adaptive_stream.cli.page.markup import printable
+from adaptive_stream.runtime import connection
+from adaptive_stream.runtime.failure import Fatal, Fenced, TransactionFailed
+
+if TYPE_CHECKING:
+    from adaptive_stream.runtime.replay import Replay
 
 NOBODY = "kafka.bootstrap=127.0.0.1:1"  # tcpmux: nothing listens there
 RUNNER = CliRunner()
@@ -33,6 +40,36 @@ def test_no_broker_is_exit_69_with_the_address(arguments: list[str]) -> None:
     assert done.exit_code == 69, done.output
     assert "127.0.0.1:1" in done.stderr
     assert done.stdout == ""
+
+
+async def reachable(_: object) -> None:
+    """As ``explain`` of a cluster that answers."""
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (Fatal("Write on topic in"), 78, "127.0.0.1:1: Write on topic in; 3 were sent for certain\n"),
+        (Fatal("no such host", exit_code=69), 69, "127.0.0.1:1: no such host; 3 were sent for certain\n"),
+        (TransactionFailed("commit outlived 30 s"), 69, "3 were sent for certain.\nRun it again"),
+        (Fenced("gone"), 1, "another replay has taken over; this one sent 3 before\n"),
+    ],
+    ids=["refused", "gone", "unknown", "fenced"],
+)
+def test_a_replay_that_fails_says_how_much_was_sent_and_leaves_with_the_code_of_its_failure(
+    failure: Exception, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: object, __: object, ___: object, sender: Replay, **____: object) -> None:
+        await asyncio.sleep(0)
+        sender.sent = 3
+        raise failure
+
+    monkeypatch.setattr(dlq, "_replay", fail)
+    monkeypatch.setattr(connection, "explain", reachable)
+    done = RUNNER.invoke(app, ["dlq", "replay", "--yes", "--set", NOBODY])
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize(
