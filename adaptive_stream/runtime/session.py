@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adaptive_stream.config import Config
 
 MAX_BATCH_BYTES = 1_000_000  # below the broker's default message.max.bytes, 1,048,588, batch header included
+TRIES = 3  # requests that fit into the limit of a call
 MAX_REQUEST_BYTES = 4_000_000  # a dead letter carries a whole input record plus its headers
 
 FENCED = (
@@ -83,7 +84,8 @@ class Session:
             Fatal: Kafka refuses for a reason that waiting does not mend.
         """
         await self.discard()
-        options = connection(self._config)
+        # a request that the broker never answers is sent again, on a new connection, while its call still has time
+        options = {**connection(self._config), "request_timeout_ms": max(1_000, int(self._limit_s * 1000 / TRIES))}
         self._producer = AIOKafkaProducer(
             **options,
             transactional_id=self._transactional_id,

@@ -12,6 +12,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from adaptive_stream.runtime import session as module
@@ -112,6 +113,12 @@ async def test_a_commit_calls_in_the_order_of_the_protocol(producers: list[FakeP
     assert producers[0].options["transactional_id"] == "g-0"
 
 
+async def test_a_request_without_an_answer_is_asked_again_within_its_call(producers: list[FakeProducer]) -> None:
+    for call_ms, request_ms in ((30_000, 10_000), (500, 1_000)):
+        await Session(config(f"kafka.call_timeout_ms={call_ms}"), transactional_id="g-0").fence()
+        assert producers[-1].options["request_timeout_ms"] == request_ms
+
+
 async def test_a_failed_produce_is_never_committed_although_the_client_would(producers: list[FakeProducer]) -> None:
     session = await opened(future=kafka_errors.NotEnoughReplicasError())
     with pytest.raises(TransactionFailed, match="produce"):
@@ -169,6 +176,32 @@ async def test_a_producer_that_cannot_be_stopped_is_left_within_a_bound_and_its_
         await sending
 
 
+async def test_a_discard_that_is_cancelled_goes_on_and_the_next_one_waits_for_it(producers: list[FakeProducer]) -> None:
+    session = await opened()
+    may_stop, is_stopped = asyncio.Event(), asyncio.Event()
+
+    async def stop() -> None:
+        producers[0].calls.append("stop")
+        await may_stop.wait()
+        is_stopped.set()
+
+    producers[0].stop = stop  # type: ignore[method-assign]
+    first = asyncio.create_task(session.discard())
+    async with asyncio.timeout(30):
+        while "stop" not in producers[0].calls:  # noqa: ASYNC110 - the fake notes its calls, it sets no event
+            await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(session.discard())
+        await asyncio.sleep(0)
+        assert not second.done()
+        may_stop.set()
+        await second
+    assert is_stopped.is_set()
+    assert producers[0].calls == ["start", "stop"], "it is stopped once"
+
+
 async def test_a_stop_that_fails_does_not_matter(producers: list[FakeProducer]) -> None:
     session = await opened(stop=kafka_errors.KafkaConnectionError())
     await session.discard()
@@ -202,6 +235,16 @@ async def test_what_waiting_does_not_mend_ends_the_worker(
     assert producers
 
 
+async def test_a_clock_ahead_of_the_brokers_ends_the_worker_and_is_named(producers: list[FakeProducer]) -> None:
+    session = await opened(future=kafka_errors.InvalidTimestampError())
+    with pytest.raises(
+        Fatal, match=r"out: .*this machine's clock is ahead.*message\.timestamp\.after\.max\.ms"
+    ) as refused:
+        await session.commit([write()], OFFSETS, group="g")
+    assert refused.value.exit_code == 78
+    assert "commit" not in producers[0].calls
+
+
 @pytest.mark.parametrize("error", [kafka_errors.KafkaConnectionError, kafka_errors.NotLeaderForPartitionError, OSError])
 async def test_what_passes_is_tried_again(error: Callable[[], Exception], producers: list[FakeProducer]) -> None:
     session = await opened(begin=error())
@@ -230,11 +273,30 @@ async def test_a_full_batch_is_followed_by_another_and_nothing_is_lost(producers
     assert [(key, len(value)) for key, value, _, _ in found] == [(b"k%d" % n, size) for n, size in enumerate(sizes)]
 
 
+async def test_a_record_larger_than_a_batch_goes_compressed_because_it_may_have_come_so(
+    producers: list[FakeProducer],
+) -> None:
+    session = await opened()
+    sizes = [10, 6_000_000, 10]
+    await session.commit([write(n, value=b"x" * size) for n, size in enumerate(sizes)], OFFSETS, group="g")
+    batches = [batch for _, _, batch in producers[0].batches]
+    found = [one for batch in batches for one in read(batch)]
+    assert [(key, len(value)) for key, value, _, _ in found] == [(b"k%d" % n, size) for n, size in enumerate(sizes)]
+    assert max(len(bytes(batch._build())) for batch in batches) < module.MAX_BATCH_BYTES
+    assert [head(batch).is_transactional for batch in batches] == [True] * len(batches)
+    assert [head(batch).compression_type for batch in batches] == [0, DefaultRecordBatch.CODEC_GZIP, 0]
+
+
 async def test_a_header_without_a_value_is_kept(producers: list[FakeProducer]) -> None:
     session = await opened()
     bare = Write(topic="out", partition=0, key=None, value=None, time_ms=1, headers=[("h", None)])  # type: ignore[list-item]
     await session.commit([bare], OFFSETS, group="g")
     assert read(producers[0].batches[0][2]) == [(None, None, 1, [("h", None)])]
+
+
+def head(builder: BatchBuilder) -> DefaultRecordBatch:
+    """Return a batch with what stands before its records."""
+    return MemoryRecords(bytes(builder._build())).next_batch()
 
 
 def read(builder: BatchBuilder) -> list[tuple[bytes | None, bytes | None, int, list[tuple[str, bytes | None]]]]:
