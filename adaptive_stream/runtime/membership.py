@@ -6,6 +6,7 @@ what to do with a partition. Called by the worker.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,14 @@ from aiokafka import errors as kafka_errors
 from adaptive_stream.runtime.failure import EX_CONFIG, EX_UNAVAILABLE, Fatal
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
 # The client takes 300 s without a fetch for a hung application, leaves the group, and joins again only after another
 # fetch. A worker does not fetch while no task of it runs: in a long restore, or without a broker. /livez is its watch.
 NO_POLL_LIMIT_MS = 2**31 - 1
+CLOSE_S = 1.0  # for each part of a consumer that could not be stopped as a whole
 REFUSED = (
     kafka_errors.GroupAuthorizationFailedError,
     kafka_errors.InconsistentGroupProtocolError,
@@ -72,6 +76,13 @@ class Membership:
         """Take note of an assignment: whatever failed before has passed."""
         self._failing_since = None
 
+    async def leave(self, *, limit_s: float) -> None:
+        """Stop the consumer, within a limit: it waits for the answer to a join, and that for the other members."""
+        if not await _ended(self._consumer.stop(), limit_s=limit_s):
+            for part in (self._consumer._fetcher, self._consumer._client):  # noqa: SLF001 - what stop() did not come to
+                if part is not None:
+                    await _ended(part.close(), limit_s=CLOSE_S)
+
     def position(self, tp: TopicPartition) -> int | None:
         """Return the offset up to which records were fetched, markers included; None while unknown."""
         state = self._fetched(tp)
@@ -94,3 +105,13 @@ class Membership:
     def _fetched(self, tp: TopicPartition) -> Any:  # noqa: ANN401 - aiokafka ships no types
         assignment = self._consumer._subscription.subscription.assignment  # noqa: SLF001 - position() is a coroutine
         return assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
+
+
+async def _ended(call: Coroutine[Any, Any, None], *, limit_s: float) -> bool:
+    """Await a call, no longer than the limit. Say whether it went well."""
+    ending = asyncio.create_task(call)
+    await asyncio.wait([ending], timeout=limit_s)
+    ending.cancel()
+    # whatever it says: without a broker the client ends with the cancellation of its own fetches
+    [said] = await asyncio.gather(ending, return_exceptions=True)
+    return not isinstance(said, BaseException)

@@ -40,6 +40,7 @@ Result = TypeVar("Result")
 POLL_MS = 50  # how long one poll waits for records; a new task is polled at the latest after it
 IDLE_S = 0.01  # how long the stepping loop waits when no batch is due
 CANCEL_S = 1.0  # between two requests to a task to end; one takes effect at once unless it is lost
+RETRY_S = 1.0  # after a failure, before the group or the broker is asked again
 GAUGES_S = 1.0  # how often the gauges are set
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -204,7 +205,7 @@ class Worker:
         while not self._stopping.is_set():
             self.telemetry.beat("poll")
             if not self._membership.check():
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(RETRY_S)
                 continue
             wanted = self._wanted()
             if not wanted:  # getmany() with no partitions would mean all of them
@@ -219,7 +220,7 @@ class Worker:
                 if isinstance(error, kafka_errors.TopicAuthorizationFailedError):
                     raise
                 self._log.warning("poll_failed", reason=repr(error))
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(RETRY_S)
                 continue
             for tp, records in fetched.items():
                 task = self.tasks.get(tp.partition)
@@ -420,12 +421,8 @@ class Worker:
             *(task.suspend(limit_s=max(0.1, deadline - time.monotonic())) for task in self.tasks.values())
         )
         closed = await asyncio.gather(*map(self._close, list(self.tasks)), return_exceptions=True)
-        if self._consumer is not None:
-            stopping = asyncio.create_task(self._consumer.stop())
-            await asyncio.wait([stopping], timeout=max(1.0, deadline - time.monotonic()))
-            stopping.cancel()
-            # whatever it says: without a broker the client ends with the cancellation of its own fetches
-            await asyncio.gather(stopping, return_exceptions=True)
+        if self._membership is not None:
+            await self._membership.leave(limit_s=max(1.0, deadline - time.monotonic()))
         for error in closed:
             if error is not None:  # a defect in a task's life: told once nothing is left open
                 raise error

@@ -17,6 +17,8 @@ from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.events import Prediction
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.runtime import task as task_module
+from adaptive_stream.runtime.intake import home
 from adaptive_stream.runtime.worker import Worker
 from tests.integration.scene import START_MS, Scene, correction, prediction, until
 from tests.integration.worker import dump, working
@@ -363,6 +365,40 @@ async def test_a_topic_that_does_not_take_a_record_is_named_and_nothing_is_lost_
     await scene.check_journals()
 
 
+LARGE_BYTES = 5_000_000  # of a body: more than a request of ours and a dead letter may have, were it not compressed
+
+
+@pytest.mark.parametrize("where", ["at-home", "on-the-wrong-partition"])
+async def test_a_record_that_came_compressed_and_is_larger_than_a_dead_letter_is_kept_and_its_partition_goes_on(
+    where: str, scene: Scene
+) -> None:
+    await scene.open()
+    partition = (home(b"m0", 3) + (where != "at-home")) % 3
+    body = b'{"prediction_id":"' + b"x" * LARGE_BYTES
+    producer = AIOKafkaProducer(
+        bootstrap_servers=scene.bootstrap, compression_type="gzip", max_request_size=2 * LARGE_BYTES
+    )
+    await producer.start()
+    try:
+        name = scene.prefix + Topic.PREDICTIONS.value
+        await producer.send_and_wait(name, body, key=b"m0", partition=partition, timestamp_ms=START_MS)
+    finally:
+        await producer.stop()
+    async with working(scene.config()) as worker:
+        await scene.drained()
+        await scene.publish(predictions(0, EVENTS))
+        await scene.produce(Topic.CONTROL, b"no", key=None, partition=partition)  # another of the same partition
+        await scene.drained()
+        memory = worker.tasks[home(b"m0", 3)].memory
+        assert memory is not None
+        assert memory.fleets.gauges()["waiting"] == EVENTS
+    letters = (await scene.read(Topic.DEAD_LETTERS))[Topic.DEAD_LETTERS]
+    first, *others = sorted(letters, key=lambda letter: len(letter.value), reverse=True)
+    assert (dict(first.headers)["as_error_code"], first.key) == (b"too_large", b"m0")
+    assert first.value == body
+    assert [dict(other.headers)["as_source_partition"] for other in others] == [b"%d" % partition]
+
+
 # -- absurd clocks -----------------------------------------------------------------------------------------------
 
 
@@ -393,3 +429,31 @@ async def test_a_whole_batch_of_absurd_times_moves_no_time_and_is_counted(when: 
     letters = (await scene.read(Topic.DEAD_LETTERS))[Topic.DEAD_LETTERS]
     assert {dict(letter.headers)["as_error_code"] for letter in letters} == {b"absurd_time"}
     assert len(letters) == 2 * EVENTS
+
+
+class Clock:
+    """A machine's clock that is two hours ahead; Kafka takes an hour."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    @staticmethod
+    def time_ns() -> int:
+        return time.time_ns() + 2 * 3600 * 10**9
+
+
+async def test_a_clock_ahead_of_the_brokers_ends_a_worker_and_nothing_is_lost_once_it_is_right(
+    kafka: str, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(bootstrap=kafka, name=names, settings=JOURNAL_ALONE)
+    await scene.open()
+    await scene.publish([*predictions(0, EVENTS), *corrections(0, EVENTS)])
+    with monkeypatch.context() as machine:
+        machine.setattr(task_module, "time", Clock)
+        reason = await refusal(scene.config())
+    assert f"{scene.prefix}state: " in reason
+    assert "this machine's clock is ahead" in reason
+    committed, _ = await scene.offsets()
+    assert not any(committed.values())
+    async with working(scene.config()) as worker:
+        await scene.drained()
+        assert counters(worker)["joined"] == EVENTS

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 import numpy as np
 import pytest
 
+from adaptive_stream.client.letters import Letter, Place, Return
 from adaptive_stream.contracts.clock import format_time
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Adaptation, AdaptationKind, Correction, Prediction, Trigger
 from adaptive_stream.contracts.topics import INPUTS, Topic
-from adaptive_stream.core.fleets import Thawing
-from adaptive_stream.runtime import http
+from adaptive_stream.core.fleets import Fleets, Thawing
+from adaptive_stream.runtime import http, journal, restore
 from adaptive_stream.runtime.http import Server
-from adaptive_stream.runtime.intake import Refused
+from adaptive_stream.runtime.intake import Intake, Refused
 from adaptive_stream.runtime.lane import Lanes
-from adaptive_stream.runtime.stepping import Advanced
+from adaptive_stream.runtime.replay import MAX_BYTES, MAX_RECORDS, Replay
+from adaptive_stream.runtime.stepping import Advanced, Stepper
 from adaptive_stream.runtime.task import MAX_COMMITS_IN_FLIGHT, Move, Task
 from adaptive_stream.runtime.telemetry import Telemetry
 from adaptive_stream.runtime.worker import Worker
 from adaptive_stream.testing import Driver
-from tests.unit.runtime.records import START_MS, config, record
+from tests.unit.runtime.records import START_MS, config, prediction, record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from aiokafka import ConsumerRecord
+    from aiokafka import ConsumerRecord, TopicPartition
+
+    from adaptive_stream.core.slice import Slice, Stepped
+    from adaptive_stream.runtime.session import Write
 
 LIMITS_MS = (0, 2 * START_MS)
 BUFFER_BYTES, FETCH = 10_000, 5  # bytes of a buffer, records of a fetch
@@ -127,6 +133,114 @@ def test_a_restore_holds_the_predictions_that_wait_and_no_others_between_them() 
     frozen = driver.freeze()
     held = Thawing(tree, frozen.head, frozen.pages).wants(np.arange(10 * capacity + 1))
     assert np.flatnonzero(held).tolist() == [0, *range(9 * capacity + 1, 10 * capacity + 1)]
+
+
+class Log:
+    """In place of a reader: the records of each topic of one partition."""
+
+    records: Mapping[Topic, Sequence[ConsumerRecord]]
+
+    def __init__(self, *_: object) -> None:
+        self._positions: dict[Topic, int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def beginnings(self) -> dict[Topic, int]:
+        return {topic: self.records[topic][0].offset if self.records[topic] else 0 for topic in self.records}
+
+    async def ends(self) -> dict[Topic, int]:
+        return {topic: self.records[topic][-1].offset + 1 if self.records[topic] else 0 for topic in self.records}
+
+    def seek(self, positions: Mapping[Topic, int]) -> None:
+        self._positions |= positions
+
+    async def until(self, topic: Topic, end: int) -> AsyncIterator[list[ConsumerRecord]]:
+        run = [one for one in self.records[topic] if self._positions[topic] <= one.offset < end]
+        self._positions[topic] = end
+        if run:
+            yield run
+
+
+async def test_a_restore_in_which_every_record_is_poison_owes_each_one_letter_and_tells_a_loss_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches, each, gone = 10, 4, 3
+    entries = [
+        journal.Entry(
+            batch=batch + 1,
+            cut_ms=START_MS + batch,
+            ranges={
+                "predictions": (batch * each, (batch + 1) * each),
+                **({"feedback": (0, gone)} if not batch else {}),
+            },
+            version="1",
+        )
+        for batch in range(batches)
+    ]
+    state = [
+        record(n, key=journal.entry_key(entry.batch, ring=64), value=journal.encode(entry))
+        for n, entry in enumerate(entries)
+    ]
+    Log.records = {
+        **dict.fromkeys(INPUTS, ()),
+        Topic.STATE: state,
+        Topic.PREDICTIONS: [prediction(n) for n in range(batches * each)],
+        Topic.FEEDBACK: [record(gone)],
+    }
+    tries = 0
+
+    def fail(fleets: Fleets, slice_: Slice) -> Stepped:
+        nonlocal tries
+        if slice_.events:
+            tries += 1
+            raise ZeroDivisionError("planted")
+        return step(fleets, slice_)
+
+    step = Fleets.step
+    monkeypatch.setattr(Fleets, "step", fail)
+    monkeypatch.setattr(restore, "Reader", Log)
+    tree = config("state.on_lost_history=continue")
+    intake = Intake(Codec(), partition=0, partitions=1)
+    one = restore.Restore(
+        tree,
+        partition=0,
+        intake=intake,
+        stepper=Stepper(tree, intake, earliest_ms=0),
+        on_remaining=lambda _: None,
+    )
+    memory = await one.run({Topic.PREDICTIONS: batches * each, Topic.FEEDBACK: gone})
+    assert tries == batches * (1 + each), "a search in each batch, and each record once"
+    assert len(one._searches) == batches
+    assert len(one._poison) == len(memory.owed) == len(memory.skipped) == batches * each
+    assert [topic for topic, _ in one.lost] == [Topic.FEEDBACK]
+    assert memory.behind == set()
+
+
+# -- a replay ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size_bytes", "most"), [(10, MAX_RECORDS), (MAX_BYTES // 7, 8)], ids=["many", "large"])
+async def test_a_replay_holds_no_more_than_one_transaction_and_sends_all(size_bytes: int, most: int) -> None:
+    sent: list[int] = []
+
+    async def commit(writes: Sequence[Write], offsets: Mapping[TopicPartition, int], *, group: str) -> None:
+        assert (offsets, group) == ({}, "g")
+        sent.append(len(writes) // 2)  # a record and its mark
+
+    replay = Replay(config())
+    replay._session = SimpleNamespace(commit=commit)  # type: ignore[assignment]
+    value = b"x" * size_bytes
+    for number in range(10 * MAX_RECORDS):
+        place = Place(0, number)
+        letter = Letter(place, START_MS, "empty", "", "$", "in", 0, number, START_MS, None, value, ())
+        await replay.add(letter, Return("in", 0, None, value, START_MS, ()))
+        assert len(replay._pending) < most
+    await replay.flush()
+    assert max(sent) <= most
+    assert sum(sent) == replay.sent == 10 * MAX_RECORDS
 
 
 # -- the process -------------------------------------------------------------------------------------------------

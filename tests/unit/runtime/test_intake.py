@@ -82,6 +82,15 @@ def test_a_record_that_was_moved_once_is_not_moved_again() -> None:
     assert not parsed.misplaced
 
 
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_record_on_the_wrong_partition_that_is_too_large_is_refused_and_not_moved(excess: int) -> None:
+    stray = record(3, value=b"x" * (256 + excess))
+    intake = Intake(Codec(max_record_bytes=256), partition=(HOME + 1) % PARTITIONS, partitions=PARTITIONS)
+    parsed = intake.parse([Topic.PREDICTIONS], [stray], limits_ms=LIMITS_MS, skipped=set())
+    assert codes(parsed) == [ErrorCode.TOO_LARGE] * excess
+    assert [one for *_, one in parsed.misplaced] == [stray] * (1 - excess)
+
+
 def test_a_moved_record_on_the_right_partition_counts_as_any_other() -> None:
     moved = record(3, value=prediction(3).value, headers=[(MOVED_HEADER, b"1")])
     assert parse(moved).slice.offsets == [3]

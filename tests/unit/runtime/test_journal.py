@@ -73,6 +73,19 @@ def test_a_snapshot_is_written_over_several_commits_and_complete_with_the_checkp
     assert writer.due(4) == ([], None)
 
 
+def test_however_many_snapshots_there_were_one_is_held_and_two_of_each_page_are_in_the_log() -> None:
+    pages = {f"p{number}": b"0123456789" for number in range(5)}
+    writer, log = Snapshotter({}, record_bytes=4), {}
+    for batch in range(1, 51):
+        writer.begin({page: content + b"%d" % batch for page, content in pages.items()}, checkpoint(batch))
+        assert len(writer._queue) <= 5 * 3 + 1, "its pages, in chunks, and the checkpoint"
+        while not writer.is_idle:
+            log |= dict(writer.due(8)[0])
+        assert not writer._queue
+        assert writer.directory.keys() == pages.keys()
+    assert len(log) == 2 * 5 * 3 + 1
+
+
 def test_a_crash_between_any_two_chunks_leaves_the_former_checkpoint_whole() -> None:
     first = {"a": b"aaaaaa", "b": b"bbbb", "head": b"one"}
     second = {"a": b"AAAAAAAA", "head": b"two"}  # b did not change

@@ -6,14 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import errors as kafka_errors
 
 from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.runtime import restore as module
 from adaptive_stream.runtime.failure import RestoreFailed
 from adaptive_stream.runtime.restore import Reader
 from tests.unit.runtime.records import config, record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiokafka import ConsumerRecord, TopicPartition
 
@@ -57,6 +59,27 @@ def test_what_was_fetched_beyond_an_end_is_kept_for_the_next_part() -> None:
     assert read(Fetches(([0, 1, 2, 3], 4), ([4], 5)), 2, 3, 5) == [[0, 1], [2], [3, 4]]
 
 
+def test_no_run_is_empty_where_a_part_ends_with_what_was_fetched_before_it() -> None:
+    async def runs() -> list[int]:
+        reader = Reader(config(), 0, [Topic.STATE])
+        reader._consumer = Fetches(([0, 1, 2, 3], 4))
+        return [len(run) for end in (2, 2, 2, 4) async for run in reader.until(Topic.STATE, end)]
+
+    assert asyncio.run(runs()) == [2, 2]
+
+
+def test_what_was_fetched_ahead_is_one_fetch_at_most() -> None:
+    async def most() -> int:
+        reader = Reader(config(), 0, [Topic.STATE])
+        reader._consumer = Fetches(*((range(first, first + 10), first + 10) for first in range(0, 200, 10)))
+        held = [
+            len(reader._ahead[Topic.STATE]) for end in range(3, 200, 7) async for _ in reader.until(Topic.STATE, end)
+        ]
+        return max(held)
+
+    assert asyncio.run(most()) == 9
+
+
 def test_a_marker_at_the_end_is_passed_without_a_record() -> None:
     assert read(Fetches(([0, 1], 2), ([], 3)), 3) == [[0, 1]]
 
@@ -78,3 +101,76 @@ def test_an_empty_range_needs_no_look() -> None:
 def test_a_log_that_stalls_before_its_end_fails_the_restore_within_the_limit() -> None:
     with pytest.raises(RestoreFailed, match=r"nothing came for 0.5 s before offset 9"):
         read(Fetches(([0, 1], 2)), 9)
+
+
+# -- the consumers that it makes ---------------------------------------------------------------------------------
+
+
+class Client:
+    """In place of the client: notes what is made, how it is started and how it ends."""
+
+    made: list[Client]
+    fault: BaseException | None
+
+    def __init__(self, *, isolation_level: str, **_: object) -> None:
+        self.isolation_level = isolation_level
+        self.calls: list[str] = []
+        self.made.append(self)
+
+    def assign(self, _: Sequence[TopicPartition]) -> None:
+        self.calls.append("assign")
+
+    async def start(self) -> None:
+        self.calls.append("start")
+        if self.fault is not None:
+            raise self.fault
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0)
+        self.calls.append("stop")
+
+
+class Answering(Client):
+    """One that starts, and knows the ends."""
+
+    async def start(self) -> None:
+        self.calls.append("start")
+
+    async def end_offsets(self, tps: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(tps, 7 if self.isolation_level == "read_uncommitted" else 3)
+
+
+def clients(monkeypatch: pytest.MonkeyPatch, kind: type[Client], fault: BaseException | None = None) -> list[Client]:
+    Client.made, Client.fault = [], fault
+    monkeypatch.setattr(module, "AIOKafkaConsumer", kind)
+    return Client.made
+
+
+async def test_the_true_end_is_asked_by_a_reader_of_uncommitted_records_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = clients(monkeypatch, Answering)
+    async with Reader(config(), 0, [Topic.STATE]) as reader:
+        assert await reader.ends() == {Topic.STATE: 7}
+    assert [one.isolation_level for one in made] == ["read_committed", "read_uncommitted"]
+    assert [one.calls for one in made] == [["assign", "start", "stop"]] * 2
+
+
+@pytest.mark.parametrize("fault", [kafka_errors.KafkaConnectionError(), OSError(), asyncio.CancelledError()])
+async def test_a_consumer_whose_start_fails_is_stopped(fault: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = clients(monkeypatch, Client, fault)
+    with pytest.raises(type(fault)):
+        async with Reader(config(), 0, [Topic.STATE]):
+            pass
+    assert [one.calls for one in made] == [["assign", "start", "stop"]]
+
+
+async def test_a_consumer_whose_start_is_cancelled_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = clients(monkeypatch, Client)
+    starting = asyncio.create_task(Reader(config(), 0, [Topic.STATE]).__aenter__())
+    async with asyncio.timeout(30):
+        while not (made and "start" in made[0].calls):  # noqa: ASYNC110 - the fake notes its calls, it sets no event
+            await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert made[0].calls == ["assign", "start", "stop"]

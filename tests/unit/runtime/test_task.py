@@ -1,13 +1,34 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
 import pytest
+import structlog
 
 from adaptive_stream.contracts.codec import Codec
-from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.contracts.errors import ErrorCode, Reject
+from adaptive_stream.contracts.topics import INPUTS, Topic
+from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.runtime import journal
+from adaptive_stream.runtime import task as module
 from adaptive_stream.runtime.failure import Disposition, Fatal, Fenced, TaskFailure
-from adaptive_stream.runtime.task import MOVES, Move, Stage, Task
+from adaptive_stream.runtime.intake import Refused
+from adaptive_stream.runtime.lane import Batch
+from adaptive_stream.runtime.restore import Memory
+from adaptive_stream.runtime.task import MOVES, Move, Stage, Suspect, Task
 from adaptive_stream.runtime.telemetry import Telemetry
-from tests.unit.runtime.records import config
+from tests.unit.runtime.records import START_MS, config, prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiokafka import TopicPartition
+
+    from adaptive_stream.core.slice import Slice, Stepped
+    from adaptive_stream.runtime.session import Write
+
+COUNT = 20  # records of a batch
 
 
 def task(partition: int = 3) -> Task:
@@ -105,3 +126,148 @@ def test_dispositions_say_what_the_loop_does() -> None:
     assert TaskFailure("").disposition is Disposition.RESTORE
     assert Fenced("").disposition is Disposition.REJOIN
     assert Fatal("").disposition is Disposition.EXIT
+
+
+# -- poison ------------------------------------------------------------------------------------------------------
+
+
+class Log:
+    """In place of the session and the restore: what was committed, and the memory that a restore reads back.
+
+    Args:
+        position: of predictions, up to which a batch of somebody else was committed.
+    """
+
+    def __init__(self, *, position: int = 0) -> None:
+        self.position = position
+        self.restores = 0
+        self.letters: list[bytes] = []
+        self.skipped: set[tuple[str, int]] = set()
+
+    async def fence(self) -> None: ...
+
+    async def discard(self) -> None: ...
+
+    async def commit(self, writes: Sequence[Write], offsets: Mapping[TopicPartition, int], *, group: str) -> None:
+        assert group == "g"
+        [self.position] = [offset for tp, offset in offsets.items() if tp.topic.endswith("predictions")]
+        self.letters += [
+            value for one in writes for name, value in one.headers if name == "as_source_offset" and value is not None
+        ]
+
+    def restore(self, tree: object, **_: object) -> SimpleNamespace:
+        async def run(_: object) -> Memory:
+            self.restores += 1
+            return Memory(
+                fleets=Fleets(tree),  # type: ignore[arg-type]  # the task hands its own configuration on
+                batch=1,
+                positions={**dict.fromkeys(INPUTS, 0), Topic.PREDICTIONS: self.position},
+                snapshotter=journal.Snapshotter({}, record_bytes=1000),
+                checkpoint_batch=0,
+                skipped=set(self.skipped),
+            )
+
+        return SimpleNamespace(run=run, lost=[], is_offset_behind=False)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Offsets on which the step raises."""
+    offsets: set[int] = set()
+    step = Fleets.step
+
+    def fail(self: Fleets, slice_: Slice) -> Stepped:
+        if offsets & set(slice_.offsets):
+            raise ZeroDivisionError("planted")
+        return step(self, slice_)
+
+    monkeypatch.setattr(Fleets, "step", fail)
+    return offsets
+
+
+@pytest.fixture
+def owned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Log], Task]:
+    """Make a task on a log."""
+
+    async def committed(_: int) -> dict[Topic, int | None]:
+        return {}
+
+    def make(log: Log) -> Task:
+        monkeypatch.setattr(module, "Restore", log.restore)
+        one = Task(
+            config("batch.slice_records=4"),
+            partition=0,
+            partitions=dict.fromkeys(Topic, 1),
+            codec=Codec(),
+            telemetry=Telemetry(),
+            committed=committed,
+            version="1",
+        )
+        one._session = log  # type: ignore[assignment]
+        one.stage = Stage.FENCING
+        return one
+
+    return make
+
+
+def of_predictions(first: int, stop: int) -> Batch:
+    records = [prediction(offset) for offset in range(first, stop)]
+    return Batch(START_MS, [Topic.PREDICTIONS] * len(records), records, {Topic.PREDICTIONS: (first, stop)})
+
+
+async def back(one: Task) -> None:
+    """Bring a task back after a failure, as its life does."""
+    one.move(Move.MEND)
+    await one._take_over()
+
+
+@pytest.mark.parametrize(("position", "owed"), [(0, [7]), (7, [7]), (8, []), (COUNT, [])])
+async def test_poison_that_an_heir_has_committed_meanwhile_is_not_owed_again(
+    position: int, owed: list[int], owned: Callable[[Log], Task]
+) -> None:
+    one = owned(Log(position=position))
+    batch = of_predictions(7, 8)
+    one._poison = [Refused(Topic.PREDICTIONS, batch.records[0], Reject(ErrorCode.POISON, "found before"))]
+    one._suspect = Suspect(batch, None)
+    await one._take_over()
+    assert one.memory is not None
+    assert [refused.record.offset for refused in one.memory.owed] == owed
+    assert one.memory.skipped == {("predictions", offset) for offset in owed}
+
+
+async def test_a_batch_of_nothing_but_poison_is_searched_record_by_record_and_committed(
+    owned: Callable[[Log], Task], failing: set[int]
+) -> None:
+    log = Log()
+    one = owned(log)
+    await one._take_over()
+    failing |= set(range(COUNT))
+    batch = of_predictions(0, COUNT)
+    with structlog.testing.capture_logs():  # forty traces
+        while log.position < COUNT:
+            await one.advance(batch)
+            assert len(one._poison) <= COUNT
+            if one.stage is Stage.POISONED:
+                await back(one)
+            else:
+                await one._finish_commits()
+    assert sorted(map(int, log.letters)) == list(range(COUNT)), "each has one letter"
+    assert log.restores == 1 + 2 * COUNT, "for each record one that finds its slice, and one that finds it"
+    assert one.memory is not None
+    assert (one._poison, one.memory.owed, one.memory.skipped) == ([], [], set())
+
+
+async def test_what_the_journal_names_as_poison_is_forgotten_once_it_is_passed(owned: Callable[[Log], Task]) -> None:
+    log = Log()
+    log.skipped = {("predictions", offset) for offset in (2, 5, COUNT)} | {("feedback", 3)}
+    one = owned(log)
+    await one._take_over()
+    assert one.memory is not None
+    seen = []
+    for first in range(0, COUNT, 4):
+        await one.advance(of_predictions(first, first + 4))
+        await one._finish_commits()
+        seen.append(sorted(offset for topic, offset in one.memory.skipped if topic == "predictions"))
+    assert seen == [[5, COUNT], [COUNT], [COUNT], [COUNT], [COUNT]]
+    assert ("feedback", 3) in one.memory.skipped, "of an input that has not come so far"
+    assert sorted(map(int, log.letters)) == [2, 5]
