@@ -271,6 +271,25 @@ def test_however_many_alarms_are_open_their_states_are_asked_for_at_once(
     }
 
 
+def test_a_series_has_two_open_alarms_however_often_it_alarms() -> None:
+    family = load([], {}, ["families.f.match=[m*]", *(f"families.f{text}" for text in SMALL)]).families["f"]
+    drifts, dice, count = Drifts(family, Monitor(family)), np.random.default_rng(1), 3
+    for number in range(count):
+        drifts.engine.add(("m", "v", f"c{number}"))
+    series = np.tile(np.arange(count), 1_200)
+    newest = set[int]()
+    for turn in range(20):
+        columns = {"features": dice.normal(4.0 * turn, 1, (len(series), 1)), "output": dice.random(len(series))}
+        columns["confidence"] = dice.random(len(series))
+        now_ms = np.full(len(series), turn)
+        drifts.observe(series, columns, now_ms=now_ms)
+        drifts.losses(series, (dice.random(len(series)) < (0.1, 0.6)[turn % 2]) * 1.0, now_ms=now_ms)
+        newest |= {alarm.at_ms for alarm in drifts.alarms.values()}
+        assert len(drifts.alarms) <= 2 * count
+    assert len(drifts.alarms) == 2 * count, "nobody has settled one"
+    assert len(newest) >= 10, "ten times the limit and more came"
+
+
 def test_where_drift_is_not_watched_nothing_is_said_of_it() -> None:
     scene = Weather(".drift.enabled=false")
     scene.days(1_200)
