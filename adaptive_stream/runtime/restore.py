@@ -61,7 +61,12 @@ class Found:
     pages: dict[str, bytes]
     entries: list[journal.Entry]
     skipped: set[tuple[str, int]]
-    newest: journal.Entry | None
+    known: list[journal.Entry]  # all that the ring holds, the newest first
+
+    @property
+    def newest(self) -> journal.Entry | None:
+        """The newest entry of the journal."""
+        return self.known[0] if self.known else None
 
 
 class Reader:
@@ -164,6 +169,20 @@ class Reader:
             raise cut_off(f"{tp.topic}-{tp.partition}", offset=offset, end=found)
 
 
+def _lacks_one(
+    known: Sequence[journal.Entry], committed: Mapping[Topic, int | None], moved: Mapping[Topic, tuple[int, int]]
+) -> bool:
+    """Say whether offsets are those before the newest batch of their inputs, all of one batch, the newest first."""
+    later: set[Topic] = set()
+    for entry in known:
+        begins = {Topic(topic): first for topic, (first, end) in entry.ranges.items() if end > first}
+        if moved.keys() & begins.keys():
+            lacked = {t: first for t, first in begins.items() if t not in later and committed.get(t) is not None}
+            return lacked == {topic: theirs for topic, (_, theirs) in moved.items()}
+        later |= begins.keys()
+    return False
+
+
 def cut_off(where: str, *, offset: int, end: int) -> Fatal:
     """Return the refusal to go on after a log that lost its end: its offsets now mean, or will mean, other records."""
     return Fatal(
@@ -255,7 +274,7 @@ class Restore:
                 owed=list(self._poison),
             )
             await self._replay(memory, found.entries, reader, beginnings)
-        self._agree(memory, committed, found.newest)
+        self._agree(memory, committed, found.known)
         self._skip_lost(memory, found.newest.passed if found.newest else {}, beginnings)
         return memory
 
@@ -273,7 +292,7 @@ class Restore:
                         del newest[record.key]
         entries = [journal.decode_entry(v) for k, v in newest.items() if k.startswith(journal.JOURNAL_PREFIX)]
         skipped = {(topic, offset) for e in entries for topic, offsets in e.skipped.items() for offset in offsets}
-        latest = max(entries, key=lambda e: e.batch, default=None)
+        known = sorted(entries, key=lambda e: -e.batch)
         checkpoint = None
         if journal.CHECKPOINT_KEY in newest:
             checkpoint = journal.decode_checkpoint(newest[journal.CHECKPOINT_KEY])
@@ -286,7 +305,7 @@ class Restore:
                 " Delete this partition's state and committed offsets to start over, or restore the topic from a backup"
             )
         pages = dict(self._pages(checkpoint, newest)) if checkpoint else {}
-        return Found(checkpoint, pages, entries, skipped, latest)
+        return Found(checkpoint, pages, entries, skipped, known)
 
     def _pages(self, checkpoint: journal.Checkpoint, newest: Mapping[bytes, bytes]) -> Iterator[tuple[str, bytes]]:
         for page, (slot, count, crc) in checkpoint.directory.items():
@@ -382,11 +401,11 @@ class Restore:
             await self._stepper.advance(memory.fleets, batch, skipped=memory.skipped, search=search, is_replay=True)
             memory.batch = entry.batch
 
-    def _agree(self, memory: Memory, committed: Mapping[Topic, int | None], newest: journal.Entry | None) -> None:
+    def _agree(self, memory: Memory, committed: Mapping[Topic, int | None], known: Sequence[journal.Entry]) -> None:
         """Offsets and journal are committed together; when they differ, somebody moved the group's offsets.
 
-        Or the broker forgot to mark the offsets of the last transaction as committed (docs/decisions/chaos.md): then
-        they stand exactly one batch behind the journal, which is right.
+        Or the broker forgot to mark the offsets of one transaction as committed (docs/decisions/chaos.md): then they
+        stand exactly one batch behind the journal, which is right, until the next batch of the same inputs.
         """
         moved = {
             topic: (memory.positions[topic], offset)
@@ -394,10 +413,7 @@ class Restore:
             if offset is not None and memory.batch > 0 and offset != memory.positions[topic]
         }
         memory.behind = set(moved)
-        if newest is not None:
-            begins = {Topic(topic): first for topic, (first, end) in newest.ranges.items() if end > first}
-            known = {topic: first for topic, first in begins.items() if committed.get(topic) is not None}
-            self.is_offset_behind = bool(moved) and known == {topic: theirs for topic, (_, theirs) in moved.items()}
+        self.is_offset_behind = bool(moved) and _lacks_one(known, committed, moved)
         if moved and not self.is_offset_behind and self._config.state.on_offset_mismatch == "refuse":
             raise Fatal(
                 f"partition {self._partition}: the journal ends at "

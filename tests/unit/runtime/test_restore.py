@@ -9,6 +9,7 @@ import pytest
 from aiokafka import errors as kafka_errors
 
 from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.runtime import journal
 from adaptive_stream.runtime import restore as module
 from adaptive_stream.runtime.failure import RestoreFailed
 from adaptive_stream.runtime.restore import Reader
@@ -174,3 +175,37 @@ async def test_a_consumer_whose_start_is_cancelled_is_stopped(monkeypatch: pytes
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert made[0].calls == ["assign", "start", "stop"]
+
+
+# -- offsets that stand one batch behind -------------------------------------------------------------------------
+
+P, F = Topic.PREDICTIONS, Topic.FEEDBACK
+
+
+def entry(batch: int, **ranges: tuple[int, int]) -> journal.Entry:
+    return journal.Entry(
+        batch=batch, cut_ms=batch, ranges={Topic(name): span for name, span in ranges.items()}, version=""
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "committed", "is_one"),
+    [
+        ([entry(1, predictions=(0, 5), feedback=(0, 3))], {P: 0, F: 0}, True),
+        ([entry(2), entry(1, predictions=(0, 5), feedback=(0, 3))], {P: 0, F: 0}, True),  # an idle batch came after
+        ([entry(2, feedback=(3, 4)), entry(1, predictions=(0, 5), feedback=(0, 3))], {P: 0, F: 4}, True),
+        ([entry(2, predictions=(5, 9)), entry(1, feedback=(0, 3))], {P: 9, F: 0}, True),
+        ([entry(1, predictions=(0, 5), feedback=(0, 3))], {P: 0, F: 3}, False),  # a transaction is whole
+        ([entry(1, predictions=(0, 5), feedback=(0, 3))], {P: 2, F: 0}, False),
+        ([entry(2, predictions=(5, 9)), entry(1, predictions=(0, 5))], {P: 0}, False),  # two batches behind
+        ([entry(2), entry(1, feedback=(0, 3))], {P: 7, F: 3}, False),  # of an input that no batch had
+    ],
+)
+def test_offsets_one_batch_behind_their_inputs_are_told_from_moved_ones(
+    known: list[journal.Entry], committed: dict[Topic, int | None], *, is_one: bool
+) -> None:
+    ends: dict[Topic, int] = {}
+    for one in reversed(known):
+        ends |= {Topic(topic): end for topic, (_, end) in one.ranges.items()}
+    moved = {t: (ends.get(t, 8), offset) for t, offset in committed.items() if offset != ends.get(t, 8)}
+    assert module._lacks_one(known, committed, moved) is is_one
