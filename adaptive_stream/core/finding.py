@@ -43,6 +43,7 @@ MISSING = {Direction.MORE_MISSING: "more often", Direction.FEWER_MISSING: "less 
 FREQUENT = {Direction.MORE_FREQUENT: "more frequent", Direction.LESS_FREQUENT: "less frequent"}
 GROWTHS = Direction.UP, Direction.WIDER, Direction.MORE_MISSING, Direction.MORE_FREQUENT
 VARIANCES = Direction.WIDER, Direction.NARROWER
+OF_LOSS = "of the loss"
 
 
 def _size(effect: Effect, change: Direction) -> tuple[float | None, str | None]:
@@ -53,7 +54,7 @@ def _size(effect: Effect, change: Direction) -> tuple[float | None, str | None]:
     size: float | None
     nothing = 0.0
     if effect.before is not None and effect.since is not None:
-        size, unit = effect.since - effect.before, "of the share" if change in (*MISSING, *FREQUENT) else "of the loss"
+        size, unit = effect.since - effect.before, "of the share" if change in (*MISSING, *FREQUENT) else OF_LOSS
     elif change in VARIANCES:
         size, unit, nothing = _finite(effect.variance_ratio), "times the variance", 1.0
     else:
@@ -80,7 +81,8 @@ def said(stream: DriftedStream) -> str:
         return moved
     if change in VARIANCES:
         return f"{moved}, with {stream.effect:.3g} {stream.effect_unit}"
-    return f"{moved} by {abs(stream.effect):.3g} {stream.effect_unit}"
+    unit = f" {stream.effect_unit}" if stream.effect_unit != OF_LOSS else ""  # the stream's own
+    return f"{moved} by {abs(stream.effect):.3g}{unit}"
 
 
 def numbers(verdict: Verdict) -> list[tuple[int, int, int]]:

@@ -51,7 +51,7 @@ OFTEN, SELDOM = Direction.MORE_FREQUENT, Direction.LESS_FREQUENT
         ("temp", FEWER, {"before": 0.3, "since": 0.1}, "temp missing less often by 0.2 of the share"),
         ("output", MORE, {"before": 0.0, "since": 0.4}, "the model fails more often by 0.4 of the share"),
         ("output", FEWER, {"before": 0.4, "since": 0.0}, "the model fails less often by 0.4 of the share"),
-        ("loss", UP, {"before": 0.1, "since": 0.3}, "loss up by 0.2 of the loss"),
+        ("loss", UP, {"before": 0.1, "since": 0.3}, "loss up by 0.2"),
         ("projection_1", UP, {}, "projection_1 up"),
     ],
 )
