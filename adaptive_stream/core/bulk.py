@@ -49,27 +49,33 @@ class Part:
         return next(iter(self.new.values()))
 
 
-def parts(fleets: Sequence[Fleet], events: Sequence[InputEvent]) -> dict[int, Part] | None:
+def parts(
+    fleets: Sequence[Fleet], events: Sequence[InputEvent], *, strays: Sequence[set[str]]
+) -> dict[int, Part] | None:
     """Parse the predictions among the events, by the number of their fleet. None: go record by record.
 
     Args:
         fleets: in the order of their patterns.
         events: of a slice, or of a part of it, in order.
+        strays: models of each fleet that are no longer its own: it has a row of them, another family covers them, or
+            none. Every other row is of a model that the patterns give to its fleet, so that nothing need be matched.
     """
     kinds = [type(event) for event in events]
     if Control in kinds:
         return None  # what an order concerns is decided by what came before it
     places = [place for place, kind in enumerate(kinds) if kind is Prediction]
     found: dict[int, Part] = {}
-    for number, fleet in enumerate(fleets):
+    for number, (fleet, stray) in enumerate(zip(fleets, strays, strict=True)):
         mine = places if len(fleets) == 1 else [p for p in places if (events[p].model_id,) in fleet.models.index]
+        if stray:
+            mine = [place for place in mine if events[place].model_id not in stray]
         made = part(fleet, events, mine) if mine else None
         if mine and made is None:
             return None
         if made is not None:
             found[number] = made
     if sum(len(made.places) for made in found.values()) != len(places):
-        return None  # a model is seen for the first time
+        return None  # a model is seen for the first time by the fleet that it belongs to, or belongs to none
     others = [
         (place, event) for place, (event, kind) in enumerate(zip(events, kinds, strict=True)) if kind is not Prediction
     ]

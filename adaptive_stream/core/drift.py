@@ -64,7 +64,11 @@ class Drifts:
 
     def __init__(self, family: Family, monitor: Monitor) -> None:
         self.engine = Drift(
-            family.drift, features=family.features, stated_loss=_stated_loss(family), classes=len(family.classes)
+            family.drift,
+            features=family.features,
+            stated_loss=_stated_loss(family),
+            classes=len(family.classes),
+            names=family.classes,
         )
         self.engine.first = _first_reference(family, self.engine)
         self.alarms: dict[tuple[int, bool], Alarmed] = {}
@@ -104,16 +108,18 @@ class Drifts:
         for one in series.tolist():
             self.engine.rereference(one)
 
-    def restore(self, alarms: Sequence[Alarmed], dropped: Mapping[str, int]) -> None:
+    def restore(self, alarms: Sequence[Alarmed], dropped: Mapping[str, int], *, now_ms: int) -> None:
         """Go on from a snapshot whose pages are loaded; series that it did not watch begin to be."""
         reset = self.engine.dropped["drift_reset"]
         self.engine.dropped |= dropped
         self.engine.dropped["drift_reset"] += reset
         for key in self._monitor.series.keys[self.engine.table.count :]:
             model_id, variant_id, channel_id = key
-            self.engine.add((model_id, variant_id, channel_id))
-        self.engine.restored()
-        self.alarms = {} if reset else {(alarm.series, alarm.is_performance): alarm for alarm in alarms}
+            self.engine.add((model_id, variant_id, channel_id), now_ms=now_ms)
+        self.engine.restored(now_ms=now_ms)
+        self.alarms = {
+            (alarm.series, alarm.is_performance): alarm for alarm in alarms if alarm.series not in self.engine.reset
+        }
 
     def settle(self, *, now_ms: int) -> None:
         """Date the fresh alarms, and forget those after which a reference is complete again.
@@ -190,7 +196,9 @@ class Drifts:
         at_ms = int(col["losses_at" if is_performance else "reference_at"][series])
         begun = int(col["labels_begun" if is_performance else "begun"][series])
         seen = int(col["labels" if is_performance else "events"][series]) - begun
+        judged_at_once = is_performance and self.engine.performance.stated is not None
         taken = self.engine.performance.wanted if is_performance else self.engine.data.taken
+        taken = 0 if judged_at_once else taken
         is_gathering = state.phase is Phase.GATHERING
         return DriftWatch(
             state=DRIFT_STATES[state.phase],

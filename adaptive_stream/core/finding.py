@@ -118,10 +118,24 @@ def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share
             for test in finding.tests
             if math.isfinite(test.statistic) and math.isfinite(test.p_value)
         ],
-        edges=[float(edge) for edge in finding.edges if math.isfinite(edge)],
-        before=list(finding.before),
-        since_counts=list(finding.counts),
+        edges=[edge for edge in finding.edges if math.isfinite(edge)],
+        before=_between(finding.edges, finding.before),
+        since_counts=_between(finding.edges, finding.counts),
     )
+
+
+def _between(edges: Sequence[float], counts: Sequence[int]) -> list[int]:
+    """Return the counts between the finite edges; those of levels, which have no edges, as they are.
+
+    An edge is infinite where values are beyond the largest float32: what is behind it counts in the outer bin.
+    """
+    finite = [place for place, edge in enumerate(edges) if math.isfinite(edge)]
+    if len(finite) == len(edges):
+        return list(counts)
+    if not finite:
+        return [sum(counts)]
+    first, last = finite[0], finite[-1]
+    return [sum(counts[: first + 1]), *counts[first + 1 : last + 1], sum(counts[last + 1 :])]
 
 
 def advice(alarm: Alarmed) -> str:

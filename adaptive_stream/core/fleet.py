@@ -182,18 +182,17 @@ class Fleet:
         if self.join.early_by_key and key in self.join.early_by_key:
             for _, waited in self.join.arrived(key):
                 self._count(row, Outcome.EARLY, -1)
-                self._meet(waited, row, now_ms=now_ms)
+                if self._fits(waited):
+                    self._meet(waited, row, now_ms=now_ms)
+                else:
+                    self._count(row, Outcome.ORPHAN)
+                    self.dropped["waiting_misfit"] += 1
 
     def told(self, event: Feedback, *, time_ms: int, now_ms: int) -> None:
         """Take in feedback. Raises Reject, and then nothing has changed."""
         if event.occurred_at is not None:
             self._occurred(event.occurred_at, time_ms)
-        if type(event) is Correction:
-            self.inputs.label(event.label)
-            if event.output is not None:
-                self.inputs.output(event.output)
-            if event.features is not None and self.inputs.width:
-                self.inputs.append(event.features, array.array("d"))
+        self._check(event)
         row = self.admit(event.model_id)
         fingerprint = feedback_print(event.model_id, event.feedback_id)
         if fingerprint in self.join.seen:
@@ -204,6 +203,23 @@ class Fleet:
             return
         self.join.seen.add(fingerprint)
         self._meet(event, row, now_ms=now_ms)
+
+    def _check(self, event: Feedback) -> None:
+        """Raise Reject where feedback is not of the family's task and inputs."""
+        if type(event) is Correction:
+            self.inputs.label(event.label)
+            if event.output is not None:
+                self.inputs.output(event.output)
+            if event.features is not None and self.inputs.width:
+                self.inputs.append(event.features, array.array("d"))
+
+    def _fits(self, event: Feedback) -> bool:
+        """Say whether feedback that was taken in earlier is still of the family's task and inputs."""
+        try:
+            self._check(event)
+        except Reject:
+            return False
+        return True
 
     def _meet(self, event: Feedback, row: int, *, now_ms: int) -> None:
         """Join feedback with its prediction, or decide what becomes of it."""
@@ -385,8 +401,8 @@ class Fleet:
         self._first = self.join.tail
 
     def _put_back_one(self, event: Prediction, *, offset: int, time_ms: int) -> None:
-        if event.occurred_at is not None:
-            time_ms = self._occurred(event.occurred_at, time_ms)
+        if event.occurred_at is not None:  # it was believed once, whatever the limits are by now
+            time_ms = min(parse_time(event.occurred_at), time_ms)
         row = self.admit(event.model_id)
         output, features = np.nan, np.full((1, self.inputs.width), np.nan)
         try:

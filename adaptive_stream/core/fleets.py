@@ -51,6 +51,7 @@ class Fleets:
         self.stream_time_ms = -1
         self.cut_ms = -1  # of the newest batch that had records
         self._family_of: dict[str, Fleet] = {}
+        self._strays: list[set[str]] = [set() for _ in self.fleets]
 
     def step(self, slice_: Slice) -> Stepped:
         """Advance by a slice. If this raises, discard the fleets and restore; the cause may be in an earlier slice.
@@ -93,6 +94,11 @@ class Fleets:
         """Measure what was taken in and is not measured yet: nobody has to wait for it, but to see that it can be."""
         for fleet in self.fleets:
             fleet.measure()
+
+    def find_strays(self) -> None:
+        """Find the models that another family covers by now than when their rows were added; after a restore."""
+        for fleet, stray in zip(self.fleets, self._strays, strict=True):
+            stray |= {model_id for (model_id,) in fleet.models.keys if not self._is_of(fleet, model_id)}
 
     @property
     def is_watching(self) -> bool:
@@ -214,7 +220,7 @@ class Fleets:
 
     def _take_predictions(self, slice_: Slice, times: np.ndarray, start: int, stop: int) -> Sequence[int]:
         """Take in all predictions at once if that changes nothing. Returns the places that are left, perhaps all."""
-        parts = bulk.parts(self.fleets, slice_.events[start:stop])
+        parts = bulk.parts(self.fleets, slice_.events[start:stop], strays=self._strays)
         if parts is None:
             return range(start, stop)
         offsets, stamps = np.array(slice_.offsets[start:stop]), np.array(slice_.times_ms[start:stop])
@@ -237,6 +243,12 @@ class Fleets:
             return
         if now_ms >= 0:
             fleet.refused(model_id, now_ms=now_ms)
+
+    def _is_of(self, fleet: Fleet, model_id: str) -> bool:
+        try:
+            return self._fleet(model_id) is fleet
+        except Reject:
+            return False
 
     def _fleet(self, model_id: str) -> Fleet:
         known = self._family_of.get(model_id)
@@ -284,10 +296,14 @@ class Thawing:
         self._fleets = Fleets(config)
         self._fleets.stream_time_ms, self._fleets.cut_ms = saved.stream_time_ms, saved.cut_ms
         self._returning = [
-            snapshot.restore(fleet, saved.fleets[fleet.name], _pages_of(fleet.name, pages))
+            snapshot.restore(
+                fleet, saved.fleets[fleet.name], _pages_of(fleet.name, pages), now_ms=max(0, saved.stream_time_ms)
+            )
             for fleet in self._fleets.fleets
             if fleet.name in saved.fleets
         ]
+        for fleet in self._fleets.fleets:
+            fleet.monitor.restate()
 
     def wants(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which of the predictions at these offsets wait."""
@@ -306,6 +322,7 @@ class Thawing:
         """Return fleets equal to those that were frozen."""
         for returning in self._returning:
             returning.finish()
+        self._fleets.find_strays()
         return self._fleets
 
 

@@ -32,6 +32,7 @@ Key = tuple[int, str]  # (model row, prediction id)
 # index and in the list of keys 110 B; measured with tracemalloc at ids of 12 characters
 BYTES_PER_PREDICTION = 272
 LARGEST = float(np.finfo(np.float32).max)
+PRINT = Column("print", "<u8")
 REMEMBERED_PAGE_ROWS = 4096  # 32 KiB a page: many change by one row between two snapshots
 
 
@@ -57,7 +58,7 @@ class Remembered:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._set: set[int] = set()
-        self.rows = Rows([Column("print", "<u8")], page_rows=REMEMBERED_PAGE_ROWS)
+        self.rows = Rows([PRINT], page_rows=REMEMBERED_PAGE_ROWS)
         self.count = 0
         self.cursor = 0  # the oldest, once the table is full
         self.forgotten = 0
@@ -84,9 +85,20 @@ class Remembered:
         self._set.add(fingerprint)
 
     def restore(self, *, count: int, cursor: int, forgotten: int) -> None:
-        """Take over the cursors of a snapshot whose pages are loaded already."""
-        self.count, self.cursor, self.forgotten = count, cursor, forgotten
-        self._set = set(self.rows.col["print"][:count].tolist())
+        """Take over the cursors of a snapshot whose pages are loaded already; its limit may have been another."""
+        held = self.rows.col["print"][:count]
+        if count > self._limit or (cursor and count < self._limit):
+            # the cursor goes round at the limit: what was kept under another one is laid out anew, the oldest first
+            held = np.roll(held, -cursor)[-self._limit :]
+            forgotten, cursor = forgotten + count - len(held), 0
+            self._lay_out(held)
+        self.count, self.cursor, self.forgotten = len(held), cursor, forgotten
+        self._set = set(held.tolist())
+
+    def _lay_out(self, prints: NDArray[np.uint64]) -> None:
+        self.rows = Rows([PRINT], page_rows=REMEMBERED_PAGE_ROWS)
+        self.rows.extend(-(-len(prints) // REMEMBERED_PAGE_ROWS) * REMEMBERED_PAGE_ROWS)
+        self.rows.col["print"][: len(prints)] = prints
 
 
 def feedback_print(model_id: str, feedback_id: str) -> int:

@@ -52,6 +52,7 @@ class Head(msgspec.Struct, kw_only=True):
     beat_ms: int
     drift_alarms: list[Alarmed]
     drift_dropped: dict[str, int]
+    classes: list[str] = []  # whose confusion matrix the series table holds; an earlier head does not say
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 
@@ -96,20 +97,21 @@ def head(fleet: Fleet) -> Head:
         beat_ms=fleet.beat_ms,
         drift_alarms=[alarm for _, alarm in sorted(fleet.drift.alarms.items())] if fleet.drift is not None else [],
         drift_dropped=fleet.drift.engine.dropped if fleet.drift is not None else {},
+        classes=fleet.family.classes,
     )
 
 
-def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]]) -> Waiting:
-    """Fill a fresh fleet; the waiting predictions follow through what is returned."""
+def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]], *, now_ms: int) -> Waiting:
+    """Fill a fresh fleet; the waiting predictions follow through what is returned. ``now_ms``: the stream time then."""
     for name, table in tables(fleet).items():
         adapt = None
         if name == "series":
-            adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes)
+            adapt = fleet.monitor.adapt(saved.rules, pane_s=saved.pane_s, panes=saved.panes, classes=saved.classes)
         elif fleet.drift is not None and name == "drift":
             adapt = fleet.drift.engine.adapt()
         table.load(pages.get(name, []), adapt=adapt)
     if fleet.drift is not None:
-        fleet.drift.restore(saved.drift_alarms, saved.drift_dropped)
+        fleet.drift.restore(saved.drift_alarms, saved.drift_dropped, now_ms=now_ms)
     join = fleet.join
     join.head = join.tail = saved.ring[0]
     join.seen.restore(count=saved.seen[0], cursor=saved.seen[1], forgotten=saved.seen[2])

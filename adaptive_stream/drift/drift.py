@@ -94,15 +94,23 @@ class Drift:
         features: of the family's models.
         stated_loss: the mean loss that is promised, None where it is learned.
         classes: of the output, 0 where it is a number or a probability.
+        names: of the classes.
 
     Attributes:
         table: a row a series; its keys are (model, variant, channel).
         dropped: what could not be used.
+        reset: series that were read back and begin anew, because of other streams than then.
         first: the reference that every series begins with; None: each gathers its own.
     """
 
     def __init__(
-        self, config: DriftConfig, *, features: Sequence[Feature], stated_loss: float | None = None, classes: int = 0
+        self,
+        config: DriftConfig,
+        *,
+        features: Sequence[Feature],
+        stated_loss: float | None = None,
+        classes: int = 0,
+        names: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.layout = Layout(config, features=features, classes=classes)
@@ -128,7 +136,8 @@ class Drift:
         shapes = [(column.name, column.shape) for column in watching]
         # how many events a reference takes decides where its blocks begin: of another size its series begin anew, too
         taken = self.data.sampled, self.data.wanted, self.performance.wanted
-        self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels, taken)).encode())
+        self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels, [*names], taken)).encode())
+        self.reset = set[int]()  # rows of a snapshot that began anew
 
     def add(self, key: tuple[str, str, str], *, now_ms: int = 0) -> int:
         """Begin a series, with the first reference if there is one, and return its row."""
@@ -312,14 +321,17 @@ class Drift:
 
         Streams that are others than then cannot be compared: their series gather anew, and are counted.
         """
-        is_same = np.zeros(0, dtype=np.bool_)
+        is_same, row = np.zeros(0, dtype=np.bool_), 0
         counts: Places = np.zeros((0, 2), dtype=np.int64)
 
         def adapt(name: str, values: NDArray[Any]) -> NDArray[Any] | None:
-            nonlocal is_same, counts
+            nonlocal is_same, row, counts
             if name == "layout":
                 is_same = values == self._print
-                self.dropped["drift_reset"] += int((~is_same).sum())
+                if not is_same.all():  # a page is written whole: its rows are of one configuration
+                    self.dropped["drift_reset"] += len(values)
+                    self.reset.update(range(row, row + len(values)))
+                row += len(values)
                 return np.full_like(values, self._print)
             if name == "history_count":  # before the rings
                 counts = values.astype(np.int64)
@@ -332,7 +344,7 @@ class Drift:
 
         return adapt
 
-    def restored(self) -> None:
+    def restored(self, *, now_ms: int) -> None:
         """Begin what the present configuration begins, once the pages of an earlier one are loaded."""
         col, count = self.table.col, self.table.count
         if self.config.after_alarm == "rereference":  # it was to be kept then
@@ -343,8 +355,8 @@ class Drift:
                 self.performance.begin(self.table, one)
                 self.table.touch([one])
         if self.first is not None:
-            for one in np.flatnonzero((col["events"][:count] == 0) & (col["pooled"][:count] == 0)).tolist():
-                self.data.adopt(self.table, one, self.first, now_ms=0)
+            for one in sorted(self.reset):
+                self.data.adopt(self.table, one, self.first, now_ms=now_ms)
                 self.table.touch([one])
 
 

@@ -57,6 +57,7 @@ MOVES: dict[Stage, dict[Move, Stage]] = {
     Stage.RESOLVED: {Move.REST: Stage.OK},
 }
 LIVES = {"stage": ("|u1", 0), "is_high": ("|u1", 0), "since_ms": ("<i8", NEVER), "starts_ms": ("<i8", NEVER)}
+OWED = -2  # in place of the time at which it was told: its beginning was, that it grew worse under a silence was not
 SLACK = 1e-9  # 0.9 - 0.85 is not more than 0.05, whatever binary fractions say
 NONE = np.zeros(0, dtype=np.int64)
 NOTICES = {"told_ms": ("<i8", NEVER), "acknowledged": ("|u1", 0), "silenced_ms": ("<i8", NEVER)}
@@ -89,7 +90,7 @@ def judge(rule: Rule, figure: Figure, baseline: Array, *, is_settled: NDArray[np
     scale = 1.0 if rule.compare == "delta" else sign  # a delta's level is a distance already
 
     def badness(values: Array, against: Array) -> Array:
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             if rule.compare == "absolute":
                 return sign * values
             return sign * (values / against if rule.compare == "ratio" else values - against)
@@ -164,13 +165,15 @@ def look(table: Rows, series: NDArray[np.int64], place: int, *, judged: Judged, 
     is_silent = col["silenced_ms"] > now_ms
     is_told = col["told_ms"] != NEVER
     is_firing = col["stage"] == Stage.FIRING
+    col["told_ms"][escalated[is_silent[escalated] & is_told[escalated]]] = OWED
+    grown = np.union1d(escalated, np.flatnonzero(is_firing & (col["told_ms"] == OWED)))
     is_old = (rule.repeat_s > 0) & (now_ms - col["told_ms"] >= rule.repeat_s * 1000) & (col["acknowledged"] == 0)
     again = np.flatnonzero(is_firing & ~is_silent & (~is_told | is_old))
     turns = Turns(
         fired=np.intersect1d(fired, again),
-        escalated=escalated[~is_silent[escalated]],
-        resolved=resolved[is_told[resolved] & ~is_silent[resolved]],
-        repeated=np.setdiff1d(again, np.r_[fired, escalated]),
+        escalated=grown[~is_silent[grown]],
+        resolved=resolved[is_told[resolved]],  # in a silence as well: who was told of the beginning waits for the end
+        repeated=np.setdiff1d(again, np.r_[fired, grown]),
     )
     col["told_ms"][again] = now_ms
     col["told_ms"][turns.escalated] = now_ms

@@ -1,7 +1,7 @@
 """What every figure is compared with: learned from the first labels and predictions, ordered, or stated.
 
-Owns the baseline columns of the series table. A stated objective is never overwritten; a learned one is frozen when it
-is complete. Called by the monitor with whole arrays, in record order.
+Owns the baseline columns of the series table. A stated objective is overwritten by an order only; a learned one is
+frozen when it is complete. Called by the monitor with whole arrays, in record order.
 """
 
 from __future__ import annotations
@@ -61,10 +61,14 @@ class Baselines:
         self.main = "mean_absolute_error" if tally.task == "regression" else "accuracy"
         self._sums = (*tally.label_counts, *tally.label_sums)
         self._is_binary = tally.task == "binary"
+        self._stated = dict(settings.baselines)
+        if settings.baseline is not None:
+            self._stated[self.main] = settings.baseline
 
     def columns(self) -> Iterator[Column]:
         """Yield the columns that the table must have."""
         yield Column("baselines", "<f8", (len(NAMES),), np.nan)
+        yield Column("is_ordered", "|u1", (len(NAMES),))  # which of them an order has set
         yield Column("baseline_at", "<i8", (), NEVER)
         yield Column("baseline_version", "<i4")
         yield Column("baseline_source", "|u1")
@@ -81,14 +85,35 @@ class Baselines:
 
     def state(self, table: Rows, series: int) -> None:
         """Give a fresh series what the configuration states."""
-        stated = dict(self._settings.baselines)
-        if self._settings.baseline is not None:
-            stated[self.main] = self._settings.baseline
-        for name, value in stated.items():
+        for name, value in self._stated.items():
             table.col["baselines"][series, place_of(name)] = value
-        if self.main in stated:
+        if self.main in self._stated:
             table.col["baseline_source"][series] = Source.STATED
             table.col["baseline_version"][series] = 1
+
+    def restate(self, table: Rows) -> NDArray[np.int64]:
+        """Give series of an earlier configuration what the present one states; what an order has set stays.
+
+        Returns:
+            Those for which something changed: the version of their baseline goes on.
+        """
+        col, count = table.col, table.count
+        is_changed = np.zeros(count, dtype=bool)
+        for name, value in self._stated.items():
+            at = place_of(name)
+            is_due = col["baselines"][:count, at] != value  # where there is none as well
+            if name == self.main:  # what was learned is stated now, although it may say the same
+                source = col["baseline_source"][:count]
+                is_due = (is_due | (source != Source.STATED)) & (source != Source.ORDERED)
+                col["baseline_source"][:count][is_due] = Source.STATED
+                col["baseline_at"][:count][is_due] = NEVER
+            else:
+                is_due &= col["is_ordered"][:count, at] == 0
+            col["baselines"][:count, at][is_due] = value
+            is_changed |= is_due
+        changed = np.flatnonzero(is_changed)
+        col["baseline_version"][changed] += 1
+        return changed
 
     def begin(self, table: Rows, series: NDArray[np.int64]) -> None:
         """Learn everything anew from the next labels and predictions; what is stated stays, versions go on."""
@@ -206,6 +231,7 @@ class Baselines:
             if name in PLACE:
                 held = col["baselines"][series, PLACE[name]]
                 col["baselines"][series, PLACE[name]] = np.where(np.isnan(value), held, value)
+                col["is_ordered"][series, PLACE[name]] |= ~np.isnan(value)
         col["baseline_at"][series] = now_ms
         col["baseline_version"][series] += 1
         if self.main in values:

@@ -245,13 +245,19 @@ class Monitor:
         return [self.rules[place][0] for place in rules[is_firing.any(axis=0)].tolist()]
 
     def silence(self, series: NDArray[np.int64], rules: NDArray[np.int64], *, until_ms: int) -> None:
-        """Tell nothing of these alerts until a time; their lives go on."""
+        """Tell no beginning of these alerts until a time, nor that one goes on or grows worse; their lives go on."""
         self.series.col["silenced_ms"][np.ix_(series, rules)] = until_ms
         self._note(series)
 
     # -- state -------------------------------------------------------------------------------------------------------
 
-    def adapt(self, rules: list[str], *, pane_s: int, panes: int) -> Callable[[str, NDArray[Any]], NDArray[Any] | None]:
+    def restate(self) -> None:
+        """Compare series that came back with what the configuration states by now."""
+        self._note(self.baselines.restate(self.series))
+
+    def adapt(
+        self, rules: list[str], *, pane_s: int, panes: int, classes: list[str]
+    ) -> Callable[[str, NDArray[Any]], NDArray[Any] | None]:
         """Return what brings columns of an earlier configuration into the present one.
 
         Lives follow the names of their rules; panes of another length or number begin anew, and are counted.
@@ -260,11 +266,13 @@ class Monitor:
             rules: in the order of their places then.
             pane_s: the length of a pane then.
             panes: how many there were: coarse panes and volumes are shares and multiples of the whole window.
+            classes: in the order of the confusion matrix then.
         """
         held = {name: place for place, name in enumerate(rules)}
         lives, rings = {*alert.LIVES, *alert.NOTICES}, (self.tally.served, self.tally.arrived, self.tally.coarse)
         prefixes = *(f"{ring.name}_" for ring in (*rings, self.flow.refused)), "volume_"
         is_other_grid = (pane_s, panes) != (self._family.monitor.pane_s, self._family.monitor.panes)
+        others = f"{self.tally.coarse.name}_matrix" if classes not in ([], self._family.classes) else ""
         fills = {name: fill for name, (_, fill) in (alert.LIVES | alert.NOTICES).items()}
 
         def adapt(name: str, values: NDArray[Any]) -> NDArray[Any] | None:
@@ -274,7 +282,8 @@ class Monitor:
                     if rule in held:
                         found[:, place] = values[:, held[rule]]
                 return found
-            if values.shape[1:] != self.series.col[name].shape[1:] or (is_other_grid and name.startswith(prefixes)):
+            is_other_ring = is_other_grid and name.startswith(prefixes)
+            if values.shape[1:] != self.series.col[name].shape[1:] or is_other_ring or name == others:
                 self.dropped["columns_reset"] += 1
                 return None
             return values

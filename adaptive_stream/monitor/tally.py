@@ -27,6 +27,7 @@ COARSE = 4  # panes of what takes many numbers a pane: histograms; the window is
 HISTORY = 10  # newest figures of each name that tools reported
 LEAST_LOSS = 1e-6  # a probability of 0 or 1 that proves wrong costs 13.8, not infinity
 LARGEST_ERROR = 1e70  # of a regression: a billion of its fourth powers still add up to a finite number
+LONGEST_MS = 1e70  # of a latency: its squares, too, add up to a finite number, and so do those of its trend
 MAX_MATRIX = 32  # classes of which a confusion matrix is kept
 KNOTS = calibration.BINS + 1  # of the calibration map, at equal distances
 
@@ -129,7 +130,7 @@ class Tally:
         ring.count(table, "predictions", at)
         if failed.any():
             ring.count(table, "failed", (at[0][failed], at[1][failed]))
-        confidence, latency = columns["confidence"][places], columns["latency"][places]
+        confidence, latency = columns["confidence"][places], np.minimum(columns["latency"][places], LONGEST_MS)
         if self.task == "binary":
             p = output[places]
             confidence = np.where(np.isnan(confidence), np.maximum(p, 1 - p), confidence)

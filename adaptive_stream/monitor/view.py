@@ -23,7 +23,7 @@ from adaptive_stream.contracts.events import (
 from adaptive_stream.contracts.figure import REPORTED
 from adaptive_stream.monitor.alert import SLACK
 from adaptive_stream.monitor.baseline import PLACE
-from adaptive_stream.monitor.tally import HISTORY, MAX_MATRIX
+from adaptive_stream.monitor.tally import HISTORY, LONGEST_MS, MAX_MATRIX
 from adaptive_stream.stats import slope
 from adaptive_stream.stats.interval import bounded_mean
 
@@ -180,7 +180,8 @@ class View:
         col = self._monitor.series.col
         count = col["reported_count"][self.series, place]
         order = (count[:, None] + np.arange(HISTORY)) % HISTORY
-        return np.take_along_axis(col["reported"][self.series, place].astype(np.float64), order, axis=1)
+        newest: Array = np.take_along_axis(col["reported"][self.series, place].astype(np.float64), order, axis=1)
+        return np.minimum(newest, LONGEST_MS)  # a line through more than that overflows
 
     # -- health ------------------------------------------------------------------------------------------------------
 

@@ -108,10 +108,11 @@ class Membership:
 
 
 async def _ended(call: Coroutine[Any, Any, None], *, limit_s: float) -> bool:
-    """Await a call, no longer than the limit. Say whether it went well."""
+    """Await a call, no longer than the limit, and its cancellation no longer than a part. Say whether it went well."""
     ending = asyncio.create_task(call)
     await asyncio.wait([ending], timeout=limit_s)
-    ending.cancel()
+    if not ending.done():
+        ending.cancel()
+        await asyncio.wait([ending], timeout=CLOSE_S)
     # whatever it says: without a broker the client ends with the cancellation of its own fetches
-    [said] = await asyncio.gather(ending, return_exceptions=True)
-    return not isinstance(said, BaseException)
+    return ending.done() and not ending.cancelled() and ending.exception() is None

@@ -189,12 +189,13 @@ class Worker:
         try:
             await asyncio.wait([calling, stopped], return_when=asyncio.FIRST_COMPLETED)
             if not calling.done():
-                calling.cancel()
-                await asyncio.wait([calling], timeout=CANCEL_S)
                 raise Stopped
             return calling.result()
         finally:
             stopped.cancel()
+            if not calling.done():  # as well when the worker itself is cancelled: nobody else knows of the call
+                calling.cancel()
+                await asyncio.wait([calling], timeout=CANCEL_S)
 
     # -- the three loops -----------------------------------------------------------------------------------------
 

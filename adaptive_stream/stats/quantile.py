@@ -130,7 +130,8 @@ def _latencies(ranks: Array, counts: Array) -> tuple[Array, Array, Array]:
     left = score(above - mass)
     span = score(above) - left
     share = np.divide(score(ranks) - left, span, out=np.full_like(ranks, 0.5), where=span > 0)
-    found = LEAST_MS * np.exp((bins + np.clip(share, 0.0, 1.0)) * _PER_BIN)
+    # the last edge by this way is not to the last digit the one that ends go out to
+    found = np.minimum(LEAST_MS * np.exp((bins + np.clip(share, 0.0, 1.0)) * _PER_BIN), MOST_MS)
     before = np.where(bins > 0, of_bin(counts, np.maximum(bins - 1, 0)), 0.0)
     after = np.where(bins < BINS - 1, of_bin(counts, np.minimum(bins + 1, BINS - 1)), 0.0)
     is_lone = LONE * (before + after) < mass

@@ -139,7 +139,8 @@ class Rows:
         page = msgspec.msgpack.decode(content, type=_Page)
         if page.first != self.count:
             raise msgspec.DecodeError(f"the page begins at row {page.first}, the table ends at row {self.count}")
-        self.extend(page.count)
+        self.extend(page.count)  # marks the page as changed, and it stays so unless it comes back as it is
+        is_same = page.columns.keys() == self.col.keys()
         for name, (dtype, shape, raw) in page.columns.items():
             if name in self.col:
                 try:
@@ -148,12 +149,15 @@ class Rows:
                         values = adapt(name, values)  # type: ignore[arg-type]  # an array
                     if values is not None:
                         self.col[name][page.first : self.count] = values
-                except (ValueError, TypeError) as error:
+                    is_same = is_same and self.col[name][page.first : self.count].tobytes() == raw
+                except (ValueError, TypeError, IndexError) as error:
                     raise msgspec.DecodeError(f"the bytes of column {name} do not fit: {error}") from error
         for place, key in enumerate(page.keys):
             self.keys.append(key)
             self.index[key] = page.first + place
-        self._dirty.clear()
+        if is_same:
+            # one that was adapted must be saved: the next head speaks of the present configuration
+            self._dirty.discard(page.first // self._page_rows)
 
 
 def _fresh(rows: int, column: Column) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adaptive_stream.config.rule import Rule
@@ -177,7 +177,17 @@ rules = st.builds(
 )  # fmt: skip
 
 
+def plain(high: float | None) -> Rule:
+    return Rule(
+        metric="error_rate", medium=0.2, high=high, clear=0.1, min_count=5, needs_evidence=False,
+        for_s=0, cool_down_s=0, repeat_s=0,
+    )  # fmt: skip
+
+
 @settings(max_examples=150)
+@example(plain(None), [(0.21, 5, 1), (0.05, 5, 1)], {1: 6}, set())  # it ends in a silence
+@example(plain(0.4), [(0.21, 5, 1), (0.9, 5, 1), (0.9, 5, 3)], {1: 2}, {1})  # it grows worse in one
+@example(plain(0.4), [(0.21, 5, 1), (0.9, 5, 1), (0.05, 5, 1)], {1: 6}, set())  # both
 @given(
     rule=rules,
     seen=st.lists(st.tuples(levels, st.integers(0, 10), st.integers(1, 3)), max_size=40),
@@ -190,7 +200,8 @@ def test_a_life_is_a_walk_along_its_table_and_is_told_in_order(
     rows = Rows(list(columns(1)))
     rows.extend(1)
     col = {name: values[:, 0] for name, values in rows.col.items()}
-    now_ms, is_open, since_told_ms = 1_000_000, False, 0
+    now_ms, since_told_ms = 1_000_000, 0
+    is_open, is_known_high = False, False  # what those believe who were told
     for number, (value, n, pause_s) in enumerate(seen):
         now_ms += 1_000 * pause_s
         if number in silences:
@@ -205,12 +216,15 @@ def test_a_life_is_a_walk_along_its_table_and_is_told_in_order(
         assert after in reachable(before), (before, after)
         counts = [len(part) for part in (turns.fired, turns.escalated, turns.repeated, turns.resolved)]
         assert sum(counts) <= 1, "one notice a look"
+        is_silent = col["silenced_ms"][0] > now_ms
         if sum(counts):
-            assert col["silenced_ms"][0] <= now_ms, "nothing is told in a silence"
+            assert not is_silent or turns.resolved.size, "but an end nothing is told in a silence"
         if turns.fired.size:
             assert not is_open
         if turns.escalated.size:
             assert rule.high is not None
+            assert col["is_high"][0]
+            assert not (is_open and is_known_high), "an escalation is told once"
         if turns.repeated.size and is_open:
             assert not is_acknowledged
             assert rule.repeat_s
@@ -219,9 +233,11 @@ def test_a_life_is_a_walk_along_its_table_and_is_told_in_order(
             assert is_open, "no end without a beginning"
             is_open = False
         if turns.fired.size or turns.escalated.size or turns.repeated.size:
-            is_open, since_told_ms = True, now_ms
+            is_open, is_known_high, since_told_ms = True, bool(col["is_high"][0]), now_ms
         if after is not Stage.FIRING:
-            is_open = False  # its end fell into a silence
+            assert not is_open, "what was told to have begun is told to be over, in a silence as well"
+        elif not is_silent:
+            assert (is_open, is_known_high) == (True, bool(col["is_high"][0])), "what a silence kept back is told"
 
 
 def reachable(stage: Stage) -> set[Stage]:

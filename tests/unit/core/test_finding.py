@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,3 +113,28 @@ def test_a_level_is_said_with_its_name(stream: str, direction: Direction, level:
 )  # fmt: skip
 def test_the_advice_says_what_moved_which_way(stream: str, direction: Direction, level: str | None, words: str) -> None:
     assert advised(stream, direction, level=level) == words
+
+
+INF, LEVELS = math.inf, (5, 6, 7, 8)
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts", "finite", "between"),
+    [
+        ((1.0, 2.0, 3.0), (4, 5, 6, 7), [1.0, 2.0, 3.0], [4, 5, 6, 7]),
+        ((1.0, 2.0, INF, INF), (4, 5, 6, 1, 9), [1.0, 2.0], [4, 5, 16]),
+        ((-INF, -INF, 1.0, 2.0), (3, 1, 4, 5, 6), [1.0, 2.0], [8, 5, 6]),
+        ((-INF, 1.0, INF), (3, 4, 5, 6), [1.0], [7, 11]),
+        ((-INF, INF), (3, 4, 5), [], [12]),
+        ((math.nan, math.nan), (0, 0, 0), [], [0]),
+        ((), LEVELS, [], [*LEVELS]),
+    ],
+)
+def test_there_is_one_bin_more_than_edges_however_large_the_values(
+    edges: tuple[float, ...], counts: tuple[int, ...], finite: list[float], between: list[int]
+) -> None:
+    made = verdict("temp", UP)
+    [finding] = made.findings
+    moved = replace(made, findings=(replace(finding, edges=edges, before=counts, counts=counts),))
+    [found] = streams_of(moved, CLASSES)
+    assert (found.edges, found.before, found.since_counts) == (finite, between, between)

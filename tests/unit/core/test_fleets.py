@@ -98,3 +98,17 @@ def test_counters_and_gauges_add_up_over_families() -> None:
     assert scene.outcomes == {"joined": 1}
     gauges = scene.driver.fleets.gauges()
     assert (gauges["models"], gauges["series"], gauges["held"], gauges["waiting"]) == (2, 2, 3, 2)
+
+
+def test_an_objective_that_changed_holds_from_the_restart_on_and_is_in_the_next_snapshot() -> None:
+    scene = Scene(".monitor.baseline=0.9")
+    scene.label(20)
+    frozen = scene.driver.freeze()
+    scene.driver.config = Scene(".monitor.baseline=0.7").driver.config
+    for _ in range(2):
+        scene.driver.fleets = scene.driver.thaw(frozen)
+        [series] = scene.status().series
+        assert series.baseline is not None
+        assert (series.baseline.value, series.baseline_source, series.baseline_version) == (0.7, "stated", 2)
+        frozen = scene.driver.freeze()
+    assert scene.driver.thaw(frozen).dump() == scene.driver.fleets.dump()

@@ -249,3 +249,30 @@ def test_what_is_added_twice_is_there_until_it_is_forgotten_and_a_restore_agrees
         again.restore(count=memory.count, cursor=memory.cursor, forgotten=memory.forgotten)
         assert [n for n in range(10) if n in again] == [n for n in range(10) if n in memory]
     assert [n for n in range(10) if n in memory] == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 13, 20])
+@pytest.mark.parametrize("limit", [3, 7, 8, 9, 12, 5_000])
+def test_another_limit_keeps_the_newest_and_holds_from_the_restore_on(count: int, limit: int) -> None:
+    memory = Remembered(8)
+    for fingerprint in range(count):
+        memory.add(fingerprint)
+    memory = restored(memory, limit)
+    kept = min(count, 8, limit)
+    for number in range(2 * limit + 1):
+        expected = range(max(count - kept, count + number - limit), count + number)
+        assert memory.forgotten == expected.start
+        assert memory._set == set(expected)
+        if number in {0, 1, limit}:
+            again = restored(memory, limit)
+            assert again._set == memory._set
+            assert again.rows.page(0) == memory.rows.page(0)
+            memory = again
+        memory.add(count + number)
+
+
+def restored(memory: Remembered, limit: int) -> Remembered:
+    made = Remembered(limit)
+    made.rows.load([memory.rows.page(number) for number in range(memory.rows.page_count)])
+    made.restore(count=memory.count, cursor=memory.cursor, forgotten=memory.forgotten)
+    return made

@@ -8,11 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from adaptive_stream.contracts.clock import format_time
 from adaptive_stream.contracts.events import Metrics
 from adaptive_stream.testing.driver import thaw
 from tests.unit.core.scene import Scene, prediction
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adaptive_stream.core.slice import Frozen
 
 SETTINGS = (
@@ -186,6 +189,111 @@ def test_waiting_predictions_that_the_log_has_lost_are_left_out() -> None:
     assert join.col["flags"][join.slots(np.arange(join.head, join.tail))].tolist() == [0, 3, 0]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ".alerts.Mine={metric: accuracy, medium: 0.5, min_count: 10}",
+        ".alerts.AccuracyDegraded.enabled=false",
+        ".monitor.pane_s=120",
+        ".monitor.panes=10",
+        ".monitor.auc_labels=100",
+        ".drift.reference_predictions=4000",
+        ".drift.projections=1",
+        ".drift.history=5",
+        ".drift.enabled=false",
+        ".features=[{name: a}, {name: b, kind: categorical, levels: [x, y]}]",
+    ],
+)
+def test_what_another_configuration_made_of_a_snapshot_is_saved_whole(change: str) -> None:
+    scene = lived_in()
+    first = scene.driver.freeze()
+    pages, config = dict(scene.driver.pages), Scene(*SETTINGS, change).driver.config
+    once = thaw(config, first.head, pages, scene.driver.predictions)
+    second = once.freeze()
+    pages |= second.pages
+    twice = thaw(config, second.head, {key: pages[key] for key in second.directory}, scene.driver.predictions)
+    assert twice.dump() == once.dump()
+    assert twice.freeze().pages == {}, "nothing is brought into the present configuration twice"
+
+
+def test_a_quiet_page_that_began_anew_forgets_no_alarm_of_another() -> None:
+    drift = ".features=[{name: a}]", ".drift.budget_events=1000"
+    old = Scene(*drift, ".drift.reference_predictions=520")
+    old.step(*(prediction(f"q{n}", model_id=f"m{n}", features=[0.0]) for n in range(70)))
+    frozen, scene = old.driver.freeze(), Scene(*drift, ".drift.reference_predictions=512")
+    driver = scene.driver
+    driver.fleets = thaw(driver.config, frozen.head, old.driver.pages, old.driver.predictions)
+    driver.pages, driver.predictions = dict(old.driver.pages), list(old.driver.predictions)
+    dice = np.random.default_rng(1)
+    for number in range(1_100):
+        shift = 3.0 * (number > 700)
+        scene.step(prediction(f"p{number}", model_id="m0", features=[dice.normal(shift, 1)]))
+    assert list(scene.fleet.drift.alarms) == [(0, False)]
+    saved = driver.freeze()
+    again = thaw(driver.config, saved.head, {key: driver.pages[key] for key in saved.directory}, driver.predictions)
+    assert list(again.fleets[0].drift.alarms) == [(0, False)]
+    assert again.dump() == driver.fleets.dump()
+
+
+def test_what_was_believed_once_comes_back_whatever_is_believable_now() -> None:
+    old = Scene("time.max_future_skew_s=600")
+    old.step(
+        prediction("past", occurred_at="2001-01-01T00:00:00Z"),
+        prediction("future", occurred_at=format_time(old.now_ms + 300_000)),
+    )
+    frozen = old.driver.freeze()
+    for change in ("time.earliest=2010-01-01T00:00:00Z", "time.max_future_skew_s=60"):
+        config = Scene(change).driver.config
+        again = thaw(config, frozen.head, old.driver.pages, old.driver.predictions)
+        assert again.dump() == old.driver.fleets.dump()
+
+
+def test_feedback_that_waits_and_fits_no_more_is_dropped_and_its_prediction_is_taken() -> None:
+    old = Scene(".task=multiclass", ".classes=[a, b, c]")
+    old.step(prediction("p0", output="a"), old.correction("p1", label="c"))
+    frozen = old.driver.freeze()
+    scene = Scene(".task=multiclass", ".classes=[a, b]")
+    scene.driver.fleets = thaw(scene.driver.config, frozen.head, old.driver.pages, old.driver.predictions)
+    stepped = scene.send(prediction("p1", output="a"))
+    assert not scene.driver.run().rejected
+    assert stepped is None
+    assert scene.outcomes == {"orphan": 1}
+    assert scene.fleet.dropped["waiting_misfit"] == 1
+    assert scene.driver.fleets.gauges()["waiting"] == 2
+
+
+def test_classes_in_another_order_begin_their_matrix_and_their_drift_anew() -> None:
+    multiclass = ".task=multiclass", ".drift.reference_predictions=512"
+    old = Scene(*multiclass, ".classes=[a, b, c]")
+    for number in range(20):
+        made = prediction(f"p{number}", output="a")
+        old.step(made, old.correction(f"p{number}", label="a"))
+    frozen = old.driver.freeze()
+    for classes, is_same in (("[a, b, c]", True), ("[b, a, c]", False)):
+        config = Scene(*multiclass, f".classes={classes}").driver.config
+        fleet = thaw(config, frozen.head, old.driver.pages, old.driver.predictions).fleets[0]
+        assert (fleet.drift.engine.dropped["drift_reset"] == 0) is is_same
+        assert bool(fleet.monitor.series.col["coarse_matrix"].any()) is is_same
+
+
+def test_an_order_is_not_undone_by_the_reference_file(tmp_path: Path) -> None:
+    file, dice = tmp_path / "training.csv", np.random.default_rng(1)
+    rows = "\n".join(f"{a},{output}" for a, output in zip(dice.normal(size=600), dice.random(600), strict=True))
+    file.write_text(f"a,output\n{rows}\n", encoding="utf-8")
+    settings = ".features=[{name: a}]", ".drift.reference_predictions=520"
+    scene = Scene(*settings, f".drift.reference_file={file}")
+    scene.step(scene.correction("x", features=[0.0], output=0.5))
+    scene.step(scene.order("set_baseline", args={"reference": True}))
+    again = scene.driver.thaw(scene.driver.freeze())
+    assert again.dump() == scene.driver.fleets.dump()
+    # of a series that begins with the file the reference is dated, too
+    old = Scene(*settings[:1], ".drift.enabled=false")
+    old.step(prediction("p", features=[0.0]))
+    fresh = thaw(scene.driver.config, old.driver.freeze().head, old.driver.pages, old.driver.predictions)
+    watch = fresh.status("m").series[0].drift.data
+    assert watch.reference_at == format_time(old.driver.fleets.stream_time_ms)
+
+
 @pytest.fixture(scope="module")
 def frozen() -> tuple[Scene, Frozen]:
     scene = lived_in()
@@ -217,7 +325,7 @@ def test_a_head_that_is_cut_or_lacks_a_part_is_refused(frozen: tuple[Scene, Froz
             tampered(*frozen, head=wrong)
     whole = msgspec.msgpack.decode(head)
     for name in whole["fleets"]["f"]:
-        if name != "format":
+        if name not in {"format", "classes"}:  # an earlier head has no classes, and is read
             part = {key: value for key, value in whole["fleets"]["f"].items() if key != name}
             with pytest.raises(msgspec.DecodeError, match=name):
                 tampered(*frozen, head=msgspec.msgpack.encode({**whole, "fleets": {"f": part}}))

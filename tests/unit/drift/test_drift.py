@@ -200,7 +200,7 @@ def moved(made: Drift, **settings: Any) -> Drift:  # noqa: ANN401 - of the confi
     after = drift(series=0, **settings)
     for number in range(made.table.page_count):
         after.table.load([made.table.page(number)], adapt=after.adapt())
-    after.restored()
+    after.restored(now_ms=0)
     return after
 
 
@@ -251,7 +251,7 @@ def test_a_series_that_begins_anew_takes_the_file_s_reference() -> None:
     after.first = after.count(values(dice, 2_000), outputs=None, confidences=None)
     for number in range(made.table.page_count):
         after.table.load([made.table.page(number)], adapt=after.adapt())
-    after.restored()
+    after.restored(now_ms=0)
     assert after.data_state(0).phase is Phase.WATCHING
 
 

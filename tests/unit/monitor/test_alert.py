@@ -192,6 +192,32 @@ def test_the_end_of_what_was_never_told_is_not_told() -> None:
     assert watched.stage is Stage.RESOLVED
 
 
+def test_the_end_of_what_was_told_is_told_in_a_silence_as_well() -> None:
+    watched = Watched()
+    assert told(watched.see(0.3)) == "fired"
+    watched.rows.col["silenced_ms"][0, 0] = watched.now_ms + 60_000
+    assert [told(watched.see(value)) for value in (0.3, 0.0, 0.3, 0.0)] == ["", "resolved", "", ""]
+
+
+@pytest.mark.parametrize("after", [0.5, 0.3])
+def test_what_grows_worse_in_a_silence_is_told_once_after_it_even_if_acknowledged(after: float) -> None:
+    watched = Watched(repeat_s=60)
+    assert told(watched.see(0.3)) == "fired"
+    watched.rows.col["silenced_ms"][0, 0] = watched.now_ms + 3_000
+    watched.rows.col["acknowledged"][0, 0] = 1
+    assert [told(watched.see(value)) for value in (0.5, after)] == [""] * 2
+    assert [told(watched.see(after)) for _ in range(3)] == ["escalated", "", ""]
+    assert told(watched.see(0.0)) == "resolved"
+
+
+def test_what_was_told_and_grows_worse_and_ends_in_one_silence_is_told_as_over() -> None:
+    watched = Watched()
+    watched.see(0.3)
+    watched.rows.col["silenced_ms"][0, 0] = watched.now_ms + 2_500
+    assert [told(watched.see(value)) for value in (0.5, 0.0)] == ["", "resolved"]
+    assert [told(watched.see(value)) for value in (0.3, 0.3)] == ["fired", ""], "what was owed is not, in the next life"
+
+
 def test_each_series_has_its_own_life() -> None:
     watched = Watched(4)
     assert watched.see(0.0, 0.3, 0.5, math.nan).fired.tolist() == [1, 2]

@@ -10,6 +10,8 @@ import pytest
 
 from adaptive_stream.contracts.events import Metrics
 from adaptive_stream.monitor.baseline import PLACE, Source, place_of
+from adaptive_stream.monitor.ring import NEVER
+from adaptive_stream.stats.rows import Rows
 from tests.unit.monitor.measured import Measured, ms
 
 ONE = np.array([0])
@@ -134,3 +136,65 @@ def test_a_later_series_has_a_baseline_of_its_own() -> None:
     order(made, accuracy=0.1)
     second = made.monitor.add(("m", "v", "app"), row=0)
     assert (baseline(made, "accuracy"), baseline(made, "accuracy", second)) == (0.1, 0.9)
+
+
+# -- another configuration ---------------------------------------------------------------------------------------------
+
+
+def restarted(made: Measured, **monitor: Any) -> Measured:  # noqa: ANN401
+    """Return the series as they come back under other settings of the monitor."""
+    again = Measured(monitor=monitor)
+    again.monitor.series = Rows([*again.monitor.series._columns.values()])
+    again.monitor.series.load([made.monitor.series.page(0)])
+    again.monitor.restate()
+    return again
+
+
+def test_a_changed_objective_reaches_series_that_come_back_and_the_version_goes_on() -> None:
+    made = Measured(monitor={"baseline": 0.9, "baselines": {"brier": 0.1}})
+    made.label([0.9] * 10, [1.0] * 10)
+    again = restarted(made, baseline=0.7, baselines={"brier": 0.2})
+    assert (baseline(again, "accuracy"), baseline(again, "brier")) == (0.7, 0.2)
+    assert (again.held("baseline_source"), again.held("baseline_version")) == (Source.STATED, 2)
+    assert again.held("is_news"), "its alerts are looked at against what is stated now"
+    assert again.monitor.series.take_dirty(), "the next snapshot holds it"
+
+
+def test_an_objective_that_did_not_change_changes_nothing() -> None:
+    made = Measured(monitor={"baseline": 0.9, "baselines": {"brier": 0.1}})
+    made.label([0.9] * 10, [1.0] * 10)
+    again = restarted(made, baseline=0.9, baselines={"brier": 0.1})
+    assert again.monitor.series.page(0) == made.monitor.series.page(0)
+    assert not again.monitor.series.take_dirty()
+
+
+@pytest.mark.parametrize("stated", [1.0, 0.7])
+def test_an_objective_takes_the_place_of_what_was_learned_even_where_it_says_the_same(stated: float) -> None:
+    made = Measured()
+    made.label([0.9] * 10, [1.0] * 10)
+    again = restarted(made, baseline=stated)
+    assert baseline(again, "accuracy") == stated
+    assert baseline(again, "brier") == pytest.approx(0.01), "of the others what was learned stays"
+    held = {name: again.held(f"baseline_{name}") for name in ("version", "source", "at")}
+    assert held == {"version": 2, "source": Source.STATED, "at": NEVER}
+
+
+def test_an_objective_is_there_before_anything_was_learned() -> None:
+    made = Measured()
+    made.label([0.9] * 9, [1.0] * 9)
+    again = restarted(made, baseline=0.7)
+    again.label([0.9], [1.0])
+    assert (baseline(again, "accuracy"), again.held("baseline_source")) == (0.7, Source.STATED)
+    assert baseline(again, "brier") == pytest.approx(0.01)
+
+
+def test_what_an_order_has_set_stays_figure_by_figure_until_all_is_learned_anew() -> None:
+    made = Measured(monitor={"baseline": 0.9, "baselines": {"brier": 0.1, "log_loss": 0.3}})
+    order(made, accuracy=0.6)
+    order(made, brier=0.2, log_loss=math.nan)
+    again = restarted(made, baseline=0.7, baselines={"brier": 0.25, "log_loss": 0.4})
+    assert [baseline(again, name) for name in ("accuracy", "brier", "log_loss")] == [0.6, 0.2, 0.4]
+    assert again.held("baseline_source") == Source.ORDERED
+    again.monitor.relearn_baselines(ONE)
+    assert [baseline(again, name) for name in ("accuracy", "brier", "log_loss")] == [0.7, 0.25, 0.4]
+    assert baseline(restarted(again, baseline=0.8), "accuracy") == 0.8

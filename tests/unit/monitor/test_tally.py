@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from adaptive_stream.contracts.events import Metrics
 from adaptive_stream.monitor.monitor import Monitor
 from adaptive_stream.monitor.tally import LARGEST_ERROR, LEAST_LOSS, rank
+from adaptive_stream.monitor.view import View
 from tests.unit.monitor.measured import Measured, family, ms
 
 MOST_BYTES = 8_192
@@ -34,6 +36,21 @@ def test_an_error_beyond_all_measure_leaves_finite_sums() -> None:
     assert made.figure("mean_absolute_error") == (2, 0.5), "no error counts for more than the tolerance"
     assert made.figure("root_mean_squared_error")[1] == pytest.approx(LARGEST_ERROR / math.sqrt(2))
     assert np.isfinite(made.held("served_square_square")).all()
+
+
+def test_a_latency_beyond_all_measure_leaves_finite_sums_and_a_status_that_can_be_read() -> None:
+    made = Measured(monitor={"trend_panes": 4})
+    made.monitor.report(0, Metrics(model_id="m", latency_ms=5e-324))
+    for pane, latency in enumerate((1e308, 20.0, 1e308, 1e308)):
+        made.serve([0.9] * 3, latency=[latency, latency, 20.0], at_s=60 * pane)
+        made.monitor.report(0, Metrics(model_id="m", latency_ms=1e308))
+    assert np.isfinite(made.held("served_latency_square")).all()
+    made.look(240)
+    view = View(family(monitor={"trend_panes": 4}), made.monitor, np.array([0]), now_ms=ms(240))
+    assert [pane.latency_ms is not None and pane.latency_ms < math.inf for pane in view.panes(0)] == [True] * 4
+    trends = view.trends(0)
+    assert {"latency_ms", "reported_latency_ms"} <= trends.keys()
+    assert all(math.isfinite(end) for trend in trends.values() for end in (trend.slope, trend.low, trend.high))
 
 
 def test_the_newest_labels_are_behind_the_auc_even_when_more_come_at_once() -> None:

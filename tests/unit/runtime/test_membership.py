@@ -166,6 +166,28 @@ async def test_of_a_consumer_that_cannot_be_stopped_each_part_is_closed(
     assert (whole.closed, fetcher.closed, client.closed) == (1, closed, closed)
 
 
+async def test_a_part_that_does_not_even_end_when_it_is_cancelled_is_left_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_S", 0.01)
+    may_end, cancelled = asyncio.Event(), []
+
+    async def stop() -> None:
+        try:
+            await may_end.wait()
+        except asyncio.CancelledError:
+            cancelled.append("stop")
+            await may_end.wait()
+
+    client = Part()
+    consumer = SimpleNamespace(stop=stop, _fetcher=None, _client=client)
+    async with asyncio.timeout(30):
+        await Membership(consumer, patience_s=PATIENCE_S).leave(limit_s=0.01)
+    assert (cancelled, client.closed) == (["stop"], 1)
+    may_end.set()
+    await asyncio.sleep(0)
+
+
 async def test_a_consumer_that_never_came_to_fetch_has_no_fetcher_to_close() -> None:
     client = Part()
     consumer = SimpleNamespace(stop=Part(FAILING).close, _fetcher=None, _client=client)

@@ -194,6 +194,30 @@ async def test_a_worker_that_is_told_to_stop_while_it_waits_for_a_broker_leaves_
     assert not made
 
 
+@pytest.mark.parametrize("asked", [(topics, "check"), (access, "require")], ids=lambda asked: asked[1])
+async def test_a_worker_that_is_cancelled_while_it_waits_for_a_broker_leaves_no_call_behind(
+    asked: tuple[Any, str], made: list[Consumer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, is_over = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_a_broker(_: object) -> None:
+        is_asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_over.set()
+
+    monkeypatch.setattr(*asked, wait_for_a_broker)
+    life = asyncio.create_task(Worker(config("http.enabled=false")).run())
+    async with asyncio.timeout(LIMIT_S):
+        await is_asked.wait()
+        life.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await life
+    assert is_over.is_set()
+    assert not made
+
+
 async def test_the_consumer_is_made_with_what_keeps_its_partitions_together_and_itself_in_the_group(
     made: list[Consumer],
 ) -> None:

@@ -83,3 +83,11 @@ def test_panes_added_up_are_one_histogram() -> None:
     dice = np.random.default_rng(5)
     first, second = dice.lognormal(3, 1, 300), dice.lognormal(4, 1, 200)
     assert (counted(first) + counted(second) == counted(np.concatenate([first, second]))).all()
+
+
+def test_latencies_beyond_the_last_edge_have_a_quantile_within_its_interval() -> None:
+    for count in (1, 3, 1_000):
+        value, low, high = quantile(np.tile(counted(np.full(count, 2 * MOST_MS)), (3, 1)), [0.5, 0.95, 0.99])
+        assert (low <= value).all()
+        assert (value <= high).all()
+        assert (high == MOST_MS).all()
