@@ -91,6 +91,9 @@ class Drifts:
         for alarm in alarms:
             verdict, at_ms = alarm.verdict, int(now_ms[alarm.place])
             is_performance = verdict.kind is Kind.PERFORMANCE
+            before = self.alarms.get((alarm.series, is_performance))
+            if is_performance and before is not None and self.engine.performance.stated is not None:
+                at_ms = before.at_ms  # the objective is still missed: the alarm goes on
             self.alarms[alarm.series, is_performance] = Alarmed(
                 series=alarm.series,
                 is_performance=is_performance,

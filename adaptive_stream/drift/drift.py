@@ -209,16 +209,31 @@ class Drift:
     def _note(self, alarm: Alarm, now_ms: int) -> None:
         """Remember an alarm, and begin anew where the configuration says so."""
         col, series, verdict = self.table.col, alarm.series, alarm.verdict
-        leading = verdict.findings[0]
         ring = int(verdict.kind is Kind.PERFORMANCE)
+        if ring and self._goes_on(series, verdict):
+            last = (int(col["history_count"][series, ring]) - 1) % self.config.history
+            col["history_at"][series, ring, last] = verdict.at % (1 << 32)
+        else:
+            self._write(series, ring, verdict, now_ms)
+        if self.config.after_alarm == "rereference":
+            (self.performance if verdict.kind is Kind.PERFORMANCE else self.data).begin(self.table, series)
+
+    def _goes_on(self, series: int, verdict: Verdict) -> bool:
+        """Say whether an objective that is stated is still missed: evidence begins anew at once, and is soon enough."""
+        col, count = self.table.col, int(self.table.col["history_count"][series, 1])
+        if self.performance.stated is None or not count:
+            return False
+        last = (count - 1) % self.config.history
+        return verdict.at - int(col["history_at"][series, 1, last]) < self.performance.wanted
+
+    def _write(self, series: int, ring: int, verdict: Verdict, now_ms: int) -> None:
+        col, leading = self.table.col, verdict.findings[0]
         slot = int(col["history_count"][series, ring]) % self.config.history
         stream = self.layout.names.index(leading.stream) if verdict.kind is not Kind.PERFORMANCE else NEVER
         values = stream, verdict.at % (1 << 32), now_ms, DIRECTIONS.index(leading.direction)
         for name, value in zip(("stream", "at", "ms", "direction"), values, strict=True):
             col[f"history_{name}"][series, ring, slot] = value
         col["history_count"][series, ring] += 1
-        if self.config.after_alarm == "rereference":
-            (self.performance if verdict.kind is Kind.PERFORMANCE else self.data).begin(self.table, series)
 
     # -- what is known -----------------------------------------------------------------------------------------------
 

@@ -195,6 +195,16 @@ def test_the_history_says_which_way_the_leading_finding_went() -> None:
     assert [past.direction for past in made.history(0) if past.kind is Kind.PERFORMANCE] == [Direction.UP]
 
 
+def test_an_objective_that_is_missed_for_long_is_one_alarm_in_the_history() -> None:
+    made, dice = drift(stated=0.1, reference_labels=100), np.random.default_rng(1)
+    alarms = lose(made, (dice.random(4_000) < 0.8) * 1.0)
+    assert len(alarms) > 5, "evidence begins anew, and is soon enough again"
+    assert len(made.history(0)) == 1
+    assert lose(made, (dice.random(4_000) < 0.05) * 1.0) == []
+    assert lose(made, (dice.random(500) < 0.8) * 1.0)
+    assert len(made.history(0)) == 2, "it was kept meanwhile"
+
+
 def moved(made: Drift, **settings: Any) -> Drift:  # noqa: ANN401 - of the configuration
     """Return a worker's drift after a restart with another configuration."""
     after = drift(series=0, **settings)
