@@ -66,6 +66,7 @@ def run(options: Options, screen: Screen, report: Callable[[Summary], None]) -> 
         DemoFailed: a process ended, or nothing happened for too long.
         EmbeddedKafkaError: Kafka does not start.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it would be ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     folder = Path(tempfile.mkdtemp(prefix="adaptive-stream-demo-"))

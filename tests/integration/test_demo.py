@@ -64,8 +64,11 @@ def test_a_year_with_a_worker_that_is_killed_three_times_counts_every_flight_onc
 def test_a_signal_leaves_no_process_and_no_folder_behind(tmp_path: Path, number: signal.Signals, word: str) -> None:
     folder, log = tmp_path / "tmp", tmp_path / "log"
     folder.mkdir()
+    # as in the background of a script, which ignores the one and hands that on
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     with log.open("wb") as file:
         demo = subprocess.Popen(DEMO, stdout=file, stderr=file, env=environment(folder), start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + LIMIT_S
         while word not in log.read_text():
