@@ -7,6 +7,7 @@ Called by the task after fencing, so that nobody else writes meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import zlib
 from dataclasses import dataclass, field
@@ -89,11 +90,10 @@ class Reader:
         consumer = AIOKafkaConsumer(**self._options, isolation_level="read_committed")
         consumer.assign(list(self._tps.values()))
         self._consumer = consumer
-        try:
+        async with contextlib.AsyncExitStack() as half_started:  # cancelled, too, nobody else would stop it
+            half_started.push_async_callback(consumer.stop)
             await consumer.start()
-        except BaseException:  # a cancellation, too: nobody else would stop what is half started
-            await consumer.stop()
-            raise
+            half_started.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
