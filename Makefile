@@ -27,7 +27,7 @@ demo: $(VENV)/.demo ## set up and watch a year of flights on a real Kafka; ARGS=
 
 test: check integration ## set up and pass every test, those on a real Kafka included
 
-check: lint types imports schemas unit ## everything that needs no Kafka, in under two minutes on two cores
+check: lint types imports schemas unit ## everything that needs no Kafka, in about three minutes on two cores
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check adaptive_stream tests benchmarks
