@@ -199,9 +199,9 @@ class Drifts:
         at_ms = int(col["losses_at" if is_performance else "reference_at"][series])
         begun = int(col["labels_begun" if is_performance else "begun"][series])
         seen = int(col["labels" if is_performance else "events"][series]) - begun
-        judged_at_once = is_performance and self.engine.performance.stated is not None
         taken = self.engine.performance.wanted if is_performance else self.engine.data.taken
-        taken = 0 if judged_at_once else taken
+        if is_performance and self.engine.performance.stated is not None:
+            taken = 0  # losses are judged from the first on
         is_gathering = state.phase is Phase.GATHERING
         return DriftWatch(
             state=DRIFT_STATES[state.phase],
