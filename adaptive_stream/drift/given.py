@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from adaptive_stream.drift import rank
-from adaptive_stream.drift.layout import BINS, EDGES, LEVELS
+from adaptive_stream.drift.layout import EDGES
 from adaptive_stream.drift.reference import bins, even, project, standard
 
 if TYPE_CHECKING:
@@ -79,16 +79,9 @@ def counted(
     coded = rank.code(layout, values[:, None], np.zeros(1, dtype=np.int64), found)
     return Given(
         found,
-        _counts(coded.codes[:, 0], BINS + 1),
-        _counts(coded.levels[:, 0], LEVELS + 1),
+        coded.hist[:, 0].astype(np.uint16),
+        coded.hist_levels[:, 0].astype(np.uint16),
         coded.sums[0],
         len(values),
         np.array([False] * layout.features + [outputs is None, confidences is None]),
     )
-
-
-def _counts(codes: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
-    found = np.zeros((size, codes.shape[1]), dtype=np.uint16)
-    for place, column in enumerate(codes.T):
-        found[:, place] = np.bincount(column, minlength=size)
-    return found

@@ -73,17 +73,17 @@ def standard(values: Single, location: Single, scale: Single) -> Single:
     return np.where(np.isnan(found), np.float32(0), found)
 
 
-def project(layout: Layout, standardised: Single) -> Single:
+def project(layout: Layout, standardised: Single, out: Single | None = None) -> Single:
     """Return the projections of standardised numeric columns, (..., numeric) to (..., projections).
 
     The sum runs over the first axis of whole vectors: its rounding depends on no other event.
     """
     projected, features = layout.signs.shape
     shape = standardised.shape[:-1]
+    found = np.empty((*shape, projected), dtype=np.float32) if out is None else out
     if not projected:
-        return np.empty((*shape, 0), dtype=np.float32)
+        return found
     by_feature = np.ascontiguousarray(np.moveaxis(standardised[..., :features], -1, 0)).reshape(features, -1)
-    found = np.empty((*shape, projected), dtype=np.float32)
     for place, signs in enumerate(layout.signs.tolist()):
         total = np.zeros(by_feature.shape[1], dtype=np.float32)
         for sign, values in zip(signs, by_feature, strict=True):

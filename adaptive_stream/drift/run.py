@@ -39,9 +39,7 @@ class Run:
     """
 
     def __init__(self, series: Places) -> None:
-        # of 16 bits the stable sort is by radix, ten times as fast
-        small = series.astype(np.uint16) if len(series) and series.max() < 1 << 16 else series
-        self.order = np.argsort(small, kind="stable")
+        self.order = np.argsort(narrow(series), kind="stable")
         ordered = series[self.order]
         self.at = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(series) else np.zeros(0, np.int64)
         self.end = np.r_[self.at[1:], len(series)] if len(series) else self.at
@@ -103,6 +101,12 @@ class Cut(NamedTuple):
         found: Places = self.starts[turns] + np.arange(len(turns))
         return found
 
+    def earlier(self, held: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+        """Return the value of the block before each, of the first blocks what their groups hold: (blocks, ...)."""
+        first = self.rounds[0].stop
+        before = self.starts[self.turn[first:] - 1] + self.owner[first:]
+        return np.concatenate([held[:first], values[before]])
+
     def ends(self, places: Places, b: int) -> Places:
         """Return the place of the last event of each block."""
         is_last = (self.slot == b - 1) & (self.block >= 0)
@@ -113,7 +117,13 @@ class Cut(NamedTuple):
 
 def widest(filled: Places, counts: Places, b: int) -> Places:
     """Return the order in which ``cut`` wants its groups."""
-    return np.argsort(-((filled + counts) // b), kind="stable")
+    full = (filled + counts) // b
+    return np.argsort(narrow(full.max(initial=0) - full), kind="stable")
+
+
+def narrow(numbers: Places) -> NDArray[np.integer]:
+    """Return numbers, none negative, in 16 bits if they fit: their stable sort, by radix, is ten times as fast."""
+    return numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers
 
 
 def cut(filled: Places, counts: Places, b: int) -> Cut:
@@ -129,14 +139,17 @@ def cut(filled: Places, counts: Places, b: int) -> Cut:
     going = np.searchsorted(-full, -np.arange(rounds))
     starts = np.r_[0, np.cumsum(going)]
     group = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(group)) + np.repeat(filled - ahead(counts), counts)
-    number = place // b
-    is_in = number < full[group]
-    block = np.where(is_in, starts[np.where(is_in, number, 0)] + group, -1)
+    slot = np.arange(len(group)) + np.repeat(filled - ahead(counts), counts)
+    block = np.full(len(group), -1)
+    closed = int(counts[: starts[1]].sum()) if rounds else 0  # of the others every event must wait
+    number, mine = slot[:closed] // b, group[:closed]
+    is_in = number < full[mine]
+    block[:closed][is_in] = starts[number[is_in]] + mine[is_in]
+    slot[:closed] -= number * b
     turn = np.repeat(np.arange(rounds), going)
     owner = np.arange(len(turn)) - starts[turn]
     bounds = [slice(start, stop) for start, stop in pairwise(starts.tolist())]
-    return Cut(group, block, place % b, full, starts, owner, turn, bounds)
+    return Cut(group, block, slot, full, starts, owner, turn, bounds)
 
 
 def fill(found: Cut, filled: Places, values: Single, places: Places, *, waiting: Single, rows: Places) -> Single:
@@ -150,18 +163,22 @@ def fill(found: Cut, filled: Places, values: Single, places: Places, *, waiting:
         waiting: of the table, (rows, b - 1, ...); changed.
         rows: of the groups in it.
     """
-    b = waiting.shape[1] + 1
+    size, count = waiting.shape[1], len(found.owner)
+    shape = waiting.shape[2:]
+    slots = waiting.reshape(-1, *shape)  # one index is half the work of two
     is_in = found.block >= 0
-    source = np.zeros((b, len(found.owner)), dtype=np.int64)
-    source[found.slot[is_in], found.block[is_in]] = places[is_in]
+    source = np.zeros((size + 1) * count, dtype=np.int64)
+    source[found.slot[is_in] * count + found.block[is_in]] = places[is_in]
     blocks = values.take(source, axis=0)
     closed = int((found.full > 0).sum())
     held = np.repeat(np.arange(closed), filled[:closed])
     slot = np.arange(len(held)) - np.repeat(ahead(filled[:closed]), filled[:closed])
-    blocks[slot, held] = waiting[rows[held], slot]  # the first round's blocks are numbered as their groups
+    # the first round's blocks are numbered as their groups
+    blocks[slot * count + held] = slots.take(rows[held] * size + slot, axis=0)
     waiting[rows[:closed]] = 0  # what is used up leaves no trace: any batching leaves the same bytes
-    waiting[rows[found.group[~is_in]], found.slot[~is_in]] = values[places[~is_in]]
-    return blocks
+    late = np.flatnonzero(~is_in)
+    slots[rows[found.group[late]] * size + found.slot[late]] = values.take(places[late], axis=0)
+    return blocks.reshape(size + 1, count, *shape)
 
 
 def accumulated(found: Cut, held: NDArray[Any], values: NDArray[Any]) -> None:
@@ -191,8 +208,11 @@ def first_over(found: Cut, is_over: NDArray[np.bool_]) -> tuple[Places, Places]:
     return stop, np.unique(found.owner[over])
 
 
-def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
-    """Return the last round of each closed group, before its stop, in which each column is clear; -1 for never."""
+def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> NDArray[np.int32]:
+    """Return the last round of each closed group, before its stop, in which each column is clear; -1 for never.
+
+    As (groups, columns) of 32 bits.
+    """
     is_stopped = not np.array_equal(stop, found.full[: len(stop)])
     if is_stopped:
         is_clear = is_clear & (found.turn < stop[found.owner])[:, None]
@@ -209,10 +229,11 @@ def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> Places:
         for one in found.rounds:
             held = last[: one.stop - one.start]
             np.maximum(held, marks[one], out=held)
-    return last.astype(np.int64) - 1
+    last -= 1
+    return last
 
 
-def changed(found: Cut, before: Places, leaders: Places) -> NDArray[np.bool_]:
+def changed(found: Cut, before: NDArray[np.signedinteger], leaders: NDArray[np.signedinteger]) -> NDArray[np.bool_]:
     """Say where a block has another leader than the block before it, or none.
 
     Args:
@@ -220,7 +241,5 @@ def changed(found: Cut, before: Places, leaders: Places) -> NDArray[np.bool_]:
         before: leaders of each closed group, (groups, columns).
         leaders: of each block, (blocks, columns); -1 for none.
     """
-    first = found.rounds[0].stop
-    earlier = np.concatenate([before[:first], leaders[found.starts[found.turn[first:] - 1] + found.owner[first:]]])
-    is_new: NDArray[np.bool_] = (leaders < 0) | (leaders != earlier)
+    is_new: NDArray[np.bool_] = (leaders < 0) | (leaders != found.earlier(before, leaders))
     return is_new

@@ -31,6 +31,7 @@ RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together
 RECENT_EVENTS = 65_000  # that a histogram can count
 # nats: less is what chance gives one of some scores at most times, a change passes it within few events
 LEAD = np.float32(2.0)
+NOTHING = np.zeros((), dtype=np.float32)
 OLDEST = 65_535  # blocks that an age goes back
 
 
@@ -84,8 +85,9 @@ class Since:
             score = climb(score[: one.stop - one.start], log_e[one])
         col["score"][rows] = log_e[found.at(stop - 1)]
         clear = last_clear(found, log_e <= 0, stop)
-        before = np.where(clear >= 0, -1 - clear, col["age"][rows])
-        col["age"][rows] = np.minimum(before + stop[:, None], OLDEST)
+        age = np.where(clear >= 0, -1 - clear, col["age"][rows])
+        age += stop[:, None].astype(np.int32)
+        col["age"][rows] = np.minimum(age, OLDEST, out=age)
         if is_new is None:
             is_new = changed(found, leader, self._leaders(log_e))
         self._remember(table, rows, found, stop, is_new=is_new, coded=coded)
@@ -116,7 +118,7 @@ class Since:
         halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
         return np.ascontiguousarray(halved.transpose(1, 0, 2))
 
-    def _leaders(self, score: Single) -> NDArray[np.int64]:
+    def _leaders(self, score: Single) -> NDArray[np.int8]:
         """Return which score of each column is the largest, -1 where none is clear; (n, dated) to (n, columns).
 
         What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
@@ -126,13 +128,15 @@ class Since:
         numeric, levels = len(layout.numeric), len(layout.categorical)
         shifts, missing = len(DATED_SHIFTS) * numeric, len(DATED_MISSING) * layout.columns
         of_missing = score[:, shifts : shifts + missing].reshape(n, len(DATED_MISSING), layout.columns)
-        found = np.empty((n, layout.columns), dtype=np.int64)
+        every = slice(None)  # with no copy, where all columns are of one kind
+        found = np.empty((n, layout.columns), dtype=np.int8)
         by_shift = score[:, :shifts].reshape(n, len(DATED_SHIFTS), numeric)
         by_level = score[:, shifts + missing :].reshape(n, len(DATED_LEVEL) * LEVELS, levels)
         for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
             if len(columns):
-                best, lead = np.full((n, len(columns)), LEAD), np.full((n, len(columns)), -1)
-                for part, of in enumerate((scores, of_missing[:, :, columns])):
+                best, lead = np.full((n, len(columns)), LEAD), np.full((n, len(columns)), -1, dtype=np.int8)
+                here = of_missing[:, :, columns if levels else every]
+                for part, of in enumerate((scores, here)):
                     # a few whole arrays: argmax over a short axis takes four times as long
                     for place in range(of.shape[1]):
                         one = of[:, place]
@@ -145,7 +149,7 @@ class Since:
 def climb(score: Single, log_e: Single) -> Single:
     """Return the scores after one more block, written over its log evidence: never below nothing."""
     log_e += score
-    return np.maximum(log_e, 0, out=log_e)
+    return np.maximum(log_e, NOTHING, out=log_e)
 
 
 def add(

@@ -80,15 +80,14 @@ def log_share_evidence(hits: Shares, count: Shares | np.floating, share: Shares,
     return found
 
 
-def advance(evidence: Single, e: Single, *, start: float | Single, cap: float) -> Single:
-    """Return the evidence after one more block, written over the block's e-values.
+def advance(evidence: Single, e: Single, *, start: float | Single, cap: float | Single) -> Single:
+    """Return the evidence after one more block, written over the block's e-values; numpy may warn of an overflow.
 
     Args:
         evidence: m, any shape.
         e: of the block; becomes the result.
         start: events of the block, each of which may be the first after a change; 0 where nothing is watched yet.
-        cap: above the alarm line, so that nothing overflows.
+        cap: above the alarm line, so that nothing overflows; as an array of no dimension it takes half a number's time.
     """
-    with np.errstate(over="ignore"):
-        np.multiply(evidence + start, e, out=e)
+    np.multiply(evidence + start, e, out=e)
     return np.minimum(e, cap, out=e)

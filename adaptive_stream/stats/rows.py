@@ -59,7 +59,7 @@ class Rows:
         self.keys: list[Key] = []
         self.index: dict[Key, int] = {}
         self.col: dict[str, NDArray[Any]] = {column.name: _fresh(page_rows, column) for column in columns}
-        self._dirty: set[int] = set()
+        self._is_dirty = np.zeros(1, dtype=np.bool_)  # of each page there is room for
 
     def add(self, key: Key) -> int:
         """Append a row under a key and return it."""
@@ -85,23 +85,22 @@ class Rows:
             grown = _fresh(capacity, column)
             grown[: self.count] = self.col[name][: self.count]
             self.col[name] = grown
+        is_dirty = np.zeros(-(-capacity // self._page_rows), dtype=np.bool_)
+        is_dirty[: len(self._is_dirty)] = self._is_dirty
+        self._is_dirty = is_dirty
 
     def touch(self, rows: NDArray[np.int64] | Sequence[int]) -> None:
         """Mark rows as changed."""
-        pages = np.asarray(rows, dtype=np.int64) // self._page_rows
-        if len(pages) and pages.min() == pages.max():  # nearly always: a worker's models share few pages
-            self._dirty.add(int(pages[0]))
-        else:
-            self._dirty.update(np.unique(pages).tolist())
+        self._is_dirty[np.asarray(rows, dtype=np.int64) // self._page_rows] = True
 
     def touch_page(self, page: int) -> None:
         """Mark one page as changed."""
-        self._dirty.add(page)
+        self._is_dirty[page] = True
 
     def take_dirty(self) -> dict[int, bytes]:
         """Return the pages that changed since the last call, and start anew."""
-        pages = {page: self.page(page) for page in sorted(self._dirty)}
-        self._dirty.clear()
+        pages = {page: self.page(page) for page in np.flatnonzero(self._is_dirty).tolist()}
+        self._is_dirty[:] = False
         return pages
 
     @property
@@ -157,7 +156,7 @@ class Rows:
             self.index[key] = page.first + place
         if is_same:
             # one that was adapted must be saved: the next head speaks of the present configuration
-            self._dirty.discard(page.first // self._page_rows)
+            self._is_dirty[page.first // self._page_rows] = False
 
 
 def _fresh(rows: int, column: Column) -> NDArray[Any]:
