@@ -21,7 +21,10 @@ from adaptive_stream.config.provider import load_provider, told
 from adaptive_stream.runtime.failure import EX_CONFIG, EX_UNAVAILABLE, Fatal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from aiokafka import TopicPartition
+    from aiokafka.client import AIOKafkaClient
 
     from adaptive_stream.config import Config
     from adaptive_stream.config.tree import Security
@@ -102,6 +105,15 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no 
 
 
 # -- why the cluster cannot be reached ---------------------------------------------------------------------------------
+
+
+def without_leader(client: AIOKafkaClient, places: Iterable[TopicPartition]) -> str:
+    """Return which of these partitions no broker leads, as the client last heard, and what that means; "" for none.
+
+    Where a disk is full or broken, or a broker gone, the client asks again and again without a word.
+    """
+    lost = [f"{tp.topic}-{tp.partition}" for tp in places if client.cluster.leader_for_partition(tp) in {None, -1}]
+    return f"no broker leads {', '.join(lost)}: the one that has it is gone, or lost its disk" if lost else ""
 
 
 async def explain(config: Config) -> Fatal | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from aiokafka import errors as kafka_errors
+
 
 class Disposition(Enum):
     """What the loop does next."""
@@ -20,6 +22,22 @@ class Disposition(Enum):
 EX_UNAVAILABLE = 69  # sysexits.h: Kafka cannot be reached
 EX_TEMPFAIL = 75  # sysexits.h: try again, the supervisor should restart
 EX_CONFIG = 78  # sysexits.h: the configuration, or the topics, must be changed first
+
+# Answers of the broker that come again however often it is asked
+HOPELESS = (
+    kafka_errors.MessageSizeTooLargeError,
+    kafka_errors.RecordTooLargeError,
+    kafka_errors.RecordListTooLargeError,
+    kafka_errors.TopicAuthorizationFailedError,
+    kafka_errors.GroupAuthorizationFailedError,
+    kafka_errors.TransactionalIdAuthorizationFailed,
+    kafka_errors.ClusterAuthorizationFailedError,
+    kafka_errors.AuthenticationFailedError,
+    kafka_errors.InvalidTransactionTimeout,
+    kafka_errors.InvalidTopicError,
+    kafka_errors.PolicyViolationError,
+    kafka_errors.UnsupportedVersionError,
+)
 
 
 class TaskFailure(Exception):  # noqa: N818 - the tree's root; its leaves say what to do

@@ -22,8 +22,8 @@ from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.topics import INPUTS, Topic
 from adaptive_stream.core.fleets import Fleets, Thawing
 from adaptive_stream.runtime import journal
-from adaptive_stream.runtime.connection import connection
-from adaptive_stream.runtime.failure import Fatal, RestoreFailed
+from adaptive_stream.runtime.connection import connection, without_leader
+from adaptive_stream.runtime.failure import HOPELESS, Fatal, RestoreFailed
 from adaptive_stream.runtime.intake import Refused
 from adaptive_stream.runtime.lane import order
 from adaptive_stream.runtime.stepping import Poison
@@ -78,6 +78,7 @@ class Reader:
         self._stall_s = config.kafka.call_timeout_ms / 1000
         self._options = {
             **connection(config),
+            "request_timeout_ms": config.kafka.call_timeout_ms,  # it waits for no rebalance
             "enable_auto_commit": False,
             "auto_offset_reset": "none",  # what retention takes meanwhile must not be skipped silently
             "fetch_max_wait_ms": config.kafka.fetch_max_wait_ms,
@@ -103,7 +104,8 @@ class Reader:
     async def beginnings(self) -> dict[Topic, int]:
         """Return the first offset that each topic still holds."""
         assert self._consumer is not None, "a reader is used inside its context"
-        found = await self._consumer.beginning_offsets(list(self._tps.values()))
+        with self._explained(self._consumer):
+            found = await self._consumer.beginning_offsets(list(self._tps.values()))
         return {topic: found[tp] for topic, tp in self._tps.items()}
 
     async def ends(self) -> dict[Topic, int]:
@@ -112,10 +114,22 @@ class Reader:
         consumer.assign(list(self._tps.values()))
         try:
             await consumer.start()
-            found = await consumer.end_offsets(list(self._tps.values()))
+            with self._explained(consumer):
+                found = await consumer.end_offsets(list(self._tps.values()))
         finally:
             await consumer.stop()
         return {topic: found[tp] for topic, tp in self._tps.items()}
+
+    @contextlib.contextmanager
+    def _explained(self, consumer: AIOKafkaConsumer) -> Iterator[None]:
+        try:
+            yield
+        except (kafka_errors.KafkaError, RestoreFailed) as error:
+            why = without_leader(consumer._client, self._tps.values())  # noqa: SLF001 - it has no other way to ask
+            if not why:
+                raise
+            said = str(error) if isinstance(error, RestoreFailed) else repr(error)
+            raise RestoreFailed(f"{said}; {why}") from error
 
     def seek(self, positions: Mapping[Topic, int]) -> None:
         """Go to these offsets."""
@@ -148,9 +162,10 @@ class Reader:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > self._stall_s:
                 await self._check_end(topic, end)
-                raise RestoreFailed(
-                    f"{tp.topic}-{tp.partition}: nothing came for {self._stall_s:g} s before offset {end}"
-                )
+                with self._explained(self._consumer):
+                    raise RestoreFailed(
+                        f"{tp.topic}-{tp.partition}: nothing came for {self._stall_s:g} s before offset {end}"
+                    )
             # a fetch of markers or of aborted records moves the position and returns nothing: look often
             try:
                 self._ahead[topic] = (await self._consumer.getmany(tp, timeout_ms=LOOK_MS)).get(tp, [])
@@ -242,6 +257,10 @@ class Restore:
                 f"partition {self._partition}: the state is of another format, or damaged: {error}. Run the version"
                 " that wrote it, or delete this partition's state and committed offsets to start over"
             ) from error
+        except HOPELESS as error:
+            raise Fatal(
+                f"partition {self._partition}: {error!r}; waiting does not mend it, the broker must allow it"
+            ) from error
         except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
             raise RestoreFailed(f"partition {self._partition}: {error!r}") from error
         finally:
@@ -249,6 +268,8 @@ class Restore:
 
     def _narrow(self, poison: Poison) -> None:
         """A batch that stepped once fails now (another build): search it, then skip the record and owe its letter."""
+        if not poison.batch.records:
+            raise RestoreFailed(f"partition {self._partition}: a look for silence failed with {poison.__cause__!r}")
         if poison.culprit is None:
             self._searches[poison.batch.cut_ms] = (poison.first, poison.stop)
             return
@@ -415,13 +436,20 @@ class Restore:
         memory.behind = set(moved)
         self.is_offset_behind = bool(moved) and _lacks_one(known, committed, moved)
         if moved and not self.is_offset_behind and self._config.state.on_offset_mismatch == "refuse":
-            raise Fatal(
-                f"partition {self._partition}: the journal ends at "
-                + ", ".join(
-                    f"{topic} {ours}, the group's offset is {theirs}" for topic, (ours, theirs) in moved.items()
-                )
-                + ". Somebody reset the group's offsets. Set them back, or set state.on_offset_mismatch: trust_journal"
+            places = ", ".join(
+                f"{topic} {ours}, the group's offset is {theirs}" for topic, (ours, theirs) in moved.items()
             )
+            if all(theirs > ours for ours, theirs in moved.values()):
+                why = (
+                    "Somebody moved the group's offsets ahead, or the state topic lost its newest batches (an unclean"
+                    " leader election), whose outputs would be published a second time. Set the offsets back, or set"
+                    " state.on_offset_mismatch: trust_journal"
+                )
+            else:
+                why = (
+                    "Somebody reset the group's offsets. Set them back, or set state.on_offset_mismatch: trust_journal"
+                )
+            raise Fatal(f"partition {self._partition}: the journal ends at {places}. {why}")
 
     def _skip_lost(self, memory: Memory, passed: Mapping[str, int], beginnings: Mapping[Topic, int]) -> None:
         """Records that retention took before anybody read them: the worker was down, or behind, for too long."""

@@ -17,8 +17,8 @@ from aiokafka import errors as kafka_errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from adaptive_stream.runtime.connection import connection
-from adaptive_stream.runtime.failure import Fatal, Fenced, TransactionFailed
+from adaptive_stream.runtime.connection import connection, without_leader
+from adaptive_stream.runtime.failure import HOPELESS, Fatal, Fenced, TransactionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -34,18 +34,6 @@ FENCED = (
     kafka_errors.InvalidProducerEpoch,
     kafka_errors.TransactionCoordinatorFenced,
     kafka_errors.InvalidProducerIdMapping,
-)
-HOPELESS = (
-    kafka_errors.MessageSizeTooLargeError,
-    kafka_errors.RecordTooLargeError,
-    kafka_errors.RecordListTooLargeError,
-    kafka_errors.TopicAuthorizationFailedError,
-    kafka_errors.GroupAuthorizationFailedError,
-    kafka_errors.TransactionalIdAuthorizationFailed,
-    kafka_errors.ClusterAuthorizationFailedError,
-    kafka_errors.AuthenticationFailedError,
-    kafka_errors.InvalidTransactionTimeout,
-    kafka_errors.UnsupportedVersionError,
 )
 
 
@@ -130,10 +118,14 @@ class Session:
             # "not in transaction": an earlier batch has failed meanwhile, and its future says how: fenced, for example
             await self._call("produce", asyncio.gather(*futures))
             raise TransactionFailed(f"{self._transactional_id}: produce: {error!r}") from error
-        except Fatal as fatal:
+        except (Fatal, TransactionFailed) as failure:
             failed = {topic for topic, future in zip(topics, futures, strict=False) if _has_failed(future)}
-            named = ", ".join(sorted(failed or {topics[-1]}))
-            raise Fatal(f"{named}: {fatal}", exit_code=fatal.exit_code) from fatal
+            if isinstance(failure, Fatal):
+                named = ", ".join(sorted(failed or {topics[-1]}))
+                raise Fatal(f"{named}: {failure}", exit_code=failure.exit_code) from failure
+            why = without_leader(producer.client, [TopicPartition(*place) for place in packed])
+            said = f"{failure}; {why}" if why else str(failure)
+            raise TransactionFailed(": ".join([*([", ".join(sorted(failed))] if failed else []), said])) from failure
 
     async def discard(self) -> None:
         """Throw the producer away, within a bound, whatever state it is in. What it had open times out or is fenced.
@@ -177,7 +169,8 @@ class Session:
         except kafka_errors.InvalidTimestampError as error:
             raise Fatal(
                 f"{place}: {error!r}; this machine's clock is ahead of the broker's by more than the topic's"
-                " message.timestamp.after.max.ms: set the clock"
+                " message.timestamp.after.max.ms: set the clock. If the topic is an input, a record that belongs on"
+                " another partition is older than its message.timestamp.before.max.ms: lengthen it"
             ) from error
         except HOPELESS as error:
             raise Fatal(f"{place}: {error!r}; waiting does not mend it, the broker must allow it first") from error

@@ -23,7 +23,7 @@ from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.topics import INPUTS, Topic
 from adaptive_stream.runtime import access, failure, topics
 from adaptive_stream.runtime.connection import connection
-from adaptive_stream.runtime.failure import Disposition, Fatal, OutOfRange, RestoreFailed
+from adaptive_stream.runtime.failure import HOPELESS, Disposition, Fatal, OutOfRange, RestoreFailed
 from adaptive_stream.runtime.http import Server
 from adaptive_stream.runtime.membership import NO_POLL_LIMIT_MS, REFUSED, Membership
 from adaptive_stream.runtime.restore import cut_off
@@ -365,6 +365,11 @@ class Worker:
             async with asyncio.timeout(self.config.kafka.call_timeout_ms / 1000):
                 for name, topic in self._inputs.items():
                     offsets[topic] = await self._consumer.committed(TopicPartition(name, partition))
+        except HOPELESS as error:
+            raise Fatal(
+                f"partition {partition}: committed offsets: {error!r}; waiting does not mend it, the broker must allow"
+                " it first"
+            ) from error
         except (kafka_errors.KafkaError, OSError, TimeoutError) as error:
             raise RestoreFailed(f"partition {partition}: committed offsets: {error!r}") from error
         return offsets

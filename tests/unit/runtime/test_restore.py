@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import errors as kafka_errors
 
+from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.core.fleets import Fleets
 from adaptive_stream.runtime import journal
 from adaptive_stream.runtime import restore as module
-from adaptive_stream.runtime.failure import RestoreFailed
-from adaptive_stream.runtime.restore import Reader
+from adaptive_stream.runtime.failure import Fatal, RestoreFailed
+from adaptive_stream.runtime.intake import Intake
+from adaptive_stream.runtime.restore import Memory, Reader, Restore
+from adaptive_stream.runtime.stepping import Stepper
 from tests.unit.runtime.records import config, record
 
 if TYPE_CHECKING:
@@ -21,13 +25,21 @@ if TYPE_CHECKING:
     from aiokafka import ConsumerRecord, TopicPartition
 
 
+P, F = Topic.PREDICTIONS, Topic.FEEDBACK
+
+
 class Fetches:
     """In place of the consumer: each look brings some records and moves the position."""
 
     def __init__(self, *looks: tuple[Sequence[int], int]) -> None:
         self._looks = list(looks)
         self._position = 0
+        self._client = self.cluster = self
+        self.leader = 1
         self.longest_ms = 0
+
+    def leader_for_partition(self, _: TopicPartition) -> int:
+        return self.leader
 
     async def position(self, _: TopicPartition) -> int:
         return self._position
@@ -177,9 +189,49 @@ async def test_a_consumer_whose_start_is_cancelled_is_stopped(monkeypatch: pytes
     assert made[0].calls == ["assign", "start", "stop"]
 
 
-# -- offsets that stand one batch behind -------------------------------------------------------------------------
+async def test_what_waiting_does_not_mend_ends_the_restore_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients(monkeypatch, Client, kafka_errors.TopicAuthorizationFailedError("adaptive.state"))
+    with pytest.raises(Fatal, match=r"partition 0: TopicAuthorizationFailedError\('adaptive.state'\); waiting"):
+        await restoring().run({})
 
-P, F = Topic.PREDICTIONS, Topic.FEEDBACK
+
+async def test_a_partition_that_no_broker_leads_is_named() -> None:
+    fetches = Fetches(([0, 1], 2))
+    fetches.leader = -1
+    with pytest.raises(RestoreFailed, match=r"nothing came for .* no broker leads adaptive.state-0: .* lost its disk"):
+        await asyncio.to_thread(read, fetches, 9)
+
+
+def restoring() -> Restore:
+    intake = Intake(Codec(), partition=0, partitions=1)
+    return Restore(
+        config(), partition=0, intake=intake, stepper=Stepper(config(), intake, earliest_ms=0), on_remaining=print
+    )
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ({P: 9, F: 3}, "moved the group's offsets ahead, or the state topic lost its newest batches"),
+        ({P: 2, F: 3}, "reset the group's offsets. Set them back"),
+        ({P: 9, F: 1}, "reset the group's offsets. Set them back"),
+    ],
+)
+def test_offsets_ahead_of_the_journal_may_be_those_of_batches_that_it_lost(
+    theirs: dict[Topic, int | None], said: str
+) -> None:
+    memory = Memory(
+        fleets=Fleets(config()),
+        batch=3,
+        positions={P: 5, F: 3},
+        snapshotter=journal.Snapshotter({}, record_bytes=1000),
+        checkpoint_batch=0,
+    )
+    with pytest.raises(Fatal, match=f"the journal ends at .*{said}"):
+        restoring()._agree(memory, theirs, [])
+
+
+# -- offsets that stand one batch behind -------------------------------------------------------------------------
 
 
 def entry(batch: int, **ranges: tuple[int, int]) -> journal.Entry:

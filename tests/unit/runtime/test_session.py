@@ -38,8 +38,11 @@ class FakeProducer:
         self.calls: list[str] = []
         self.batches: list[tuple[str, int, Any]] = []
         self._sender: SimpleNamespace | None = None
-        self.client = self
+        self.client = self.cluster = self
         self.made.append(self)
+
+    def leader_for_partition(self, place: TopicPartition) -> int | None:
+        return self.faults.get("leaders", {}).get(place, 0)
 
     async def _do(self, what: str) -> None:
         self.calls.append(what)
@@ -121,7 +124,7 @@ async def test_a_request_without_an_answer_is_asked_again_within_its_call(produc
 
 async def test_a_failed_produce_is_never_committed_although_the_client_would(producers: list[FakeProducer]) -> None:
     session = await opened(future=kafka_errors.NotEnoughReplicasError())
-    with pytest.raises(TransactionFailed, match="produce"):
+    with pytest.raises(TransactionFailed, match=r"^out: g-0: produce: .*NotEnoughReplicas"):
         await session.commit([write()], OFFSETS, group="g")
     assert "commit" not in producers[0].calls
     assert "offsets" not in producers[0].calls
@@ -148,6 +151,15 @@ async def test_no_call_of_a_transaction_waits_without_a_limit(call: str, produce
     with pytest.raises(TransactionFailed, match=r"outlived 0.5 s \(kafka.call_timeout_ms\)"):
         await session.commit([write()], OFFSETS, group="g")
     assert time.monotonic() - started < 30
+    assert producers
+
+
+async def test_a_partition_that_no_broker_leads_is_named(producers: list[FakeProducer]) -> None:
+    lost = {TopicPartition("state", 3): -1, TopicPartition("out", 0): 1, TopicPartition("alerts", 0): None}
+    session = await opened(future="hang", leaders=lost)
+    writes = [write(topic="out"), write(topic="state", partition=3), write(topic="alerts")]
+    with pytest.raises(TransactionFailed, match=r"outlived .*; no broker leads state-3, alerts-0: .* lost its disk"):
+        await session.commit(writes, OFFSETS, group="g")
     assert producers
 
 
