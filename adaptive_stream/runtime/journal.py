@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 FORMAT = 1
 CHECKPOINT_KEY = b"checkpoint"
@@ -72,8 +72,11 @@ def decode_checkpoint(value: bytes) -> Checkpoint:
 
 
 def entry_key(batch: int, *, ring: int) -> bytes:
-    """Return the key of a batch's entry: a ring, so that compaction keeps the newest ``ring`` entries at most."""
-    return JOURNAL_PREFIX + str(batch % ring).encode()
+    """Return the key of a batch's entry: a ring, so that compaction keeps the newest ``ring`` entries at most.
+
+    A ring of another size has keys of its own: it must not overwrite what the last checkpoint still needs.
+    """
+    return JOURNAL_PREFIX + f"{ring}/{batch % ring}".encode()
 
 
 def page_key(page: str, *, slot: int, chunk: int) -> bytes:
@@ -110,10 +113,17 @@ class Snapshotter:
         """Whether no snapshot is on its way."""
         return self._checkpoint is None
 
-    def begin(self, pages: Mapping[str, bytes], checkpoint: Checkpoint) -> None:
-        """Queue the changed pages; ``checkpoint`` follows them, its directory completed here."""
+    def begin(self, pages: Mapping[str, bytes], checkpoint: Checkpoint, *, every: Iterable[str]) -> None:
+        """Queue the changed pages; ``checkpoint`` follows them, its directory completed here.
+
+        Args:
+            pages: that changed.
+            checkpoint: of the same state.
+            every: page that the state has; what the last checkpoint had beside them is forgotten.
+        """
         assert self.is_idle, "a snapshot starts when the one before is complete"
-        directory = dict(self.directory)
+        kept = {*every, *pages}
+        directory = {page: place for page, place in self.directory.items() if page in kept}
         for page, content in pages.items():
             slot = 1 - directory[page][0] if page in directory else 0
             parts = list(chunks(content, record_bytes=self._record_bytes))

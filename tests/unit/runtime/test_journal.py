@@ -51,6 +51,11 @@ def test_the_keys_of_entries_repeat_after_the_ring_so_that_compaction_bounds_the
     assert journal.entry_key(3, ring=16) == journal.entry_key(19, ring=16)
 
 
+def test_a_ring_of_another_size_overwrites_nothing_of_the_one_before() -> None:
+    before = {journal.entry_key(batch, ring=4096) for batch in range(32_700, 32_852)}
+    assert before.isdisjoint(journal.entry_key(batch, ring=1000) for batch in range(32_852, 33_002))
+
+
 def test_a_page_is_cut_below_the_limit_and_an_empty_one_is_one_empty_chunk() -> None:
     assert list(journal.chunks(b"abcde", record_bytes=2)) == [b"ab", b"cd", b"e"]
     assert list(journal.chunks(b"abcd", record_bytes=2)) == [b"ab", b"cd"]
@@ -59,7 +64,7 @@ def test_a_page_is_cut_below_the_limit_and_an_empty_one_is_one_empty_chunk() -> 
 
 def test_a_snapshot_is_written_over_several_commits_and_complete_with_the_checkpoint() -> None:
     writer = Snapshotter({}, record_bytes=4)
-    writer.begin({"a": b"0123456789", "b": b"", "head": b"h"}, checkpoint(5))
+    writer.begin({"a": b"0123456789", "b": b"", "head": b"h"}, checkpoint(5), every=["a", "b", "head"])
     log: dict[bytes, bytes] = {}
     commits = 0
     while not writer.is_idle:
@@ -77,7 +82,7 @@ def test_however_many_snapshots_there_were_one_is_held_and_two_of_each_page_are_
     pages = {f"p{number}": b"0123456789" for number in range(5)}
     writer, log = Snapshotter({}, record_bytes=4), {}
     for batch in range(1, 51):
-        writer.begin({page: content + b"%d" % batch for page, content in pages.items()}, checkpoint(batch))
+        writer.begin({page: content + b"%d" % batch for page, content in pages.items()}, checkpoint(batch), every=pages)
         assert len(writer._queue) <= 5 * 3 + 1, "its pages, in chunks, and the checkpoint"
         while not writer.is_idle:
             log |= dict(writer.due(8)[0])
@@ -93,7 +98,7 @@ def test_a_crash_between_any_two_chunks_leaves_the_former_checkpoint_whole() -> 
     wholes = [first, {**first, **second}, {**first, **second, **third}]
     writer, log = Snapshotter({}, record_bytes=2), {}
     for batch, pages in enumerate((first, second, third)):
-        writer.begin(pages, checkpoint(batch))
+        writer.begin(pages, checkpoint(batch), every=["a", "b", "head"])
         while not writer.is_idle:
             if batch:
                 assert read_back(log) == (batch - 1, wholes[batch - 1])
@@ -101,12 +106,29 @@ def test_a_crash_between_any_two_chunks_leaves_the_former_checkpoint_whole() -> 
         assert read_back(log) == (batch, wholes[batch])
 
 
+def test_a_page_that_the_state_has_no_more_is_forgotten_and_readable_until_then() -> None:
+    writer, log = Snapshotter({}, record_bytes=2), {}
+    whole = {"a": b"aa", "g/0": b"gone", "head": b"1"}
+    writer.begin(whole, checkpoint(1), every=["a", "g/0"])
+    log |= dict(writer.due(100)[0])
+    writer.begin({"head": b"two"}, checkpoint(2), every=["a"])
+    log |= dict(writer.due(2)[0])
+    assert read_back(log) == (1, whole)
+    log |= dict(writer.due(100)[0])
+    assert read_back(log) == (2, {"a": b"aa", "head": b"two"})
+    writer.begin({"g/0": b"new", "head": b"3"}, checkpoint(3), every=["a", "g/0"])
+    log |= dict(writer.due(2)[0])
+    assert read_back(log) == (2, {"a": b"aa", "head": b"two"}), "it came back; what is complete stays readable"
+    log |= dict(writer.due(100)[0])
+    assert read_back(log) == (3, {"a": b"aa", "g/0": b"new", "head": b"3"})
+
+
 def test_a_restored_directory_goes_on_in_the_other_slot() -> None:
     writer, log = Snapshotter({}, record_bytes=100), {}
-    writer.begin({"a": b"old"}, checkpoint(1))
+    writer.begin({"a": b"old"}, checkpoint(1), every="a")
     log |= dict(writer.due(100)[0])
     restored = Snapshotter(journal.decode_checkpoint(log[journal.CHECKPOINT_KEY]).directory, record_bytes=100)
-    restored.begin({"a": b"new"}, checkpoint(2))
+    restored.begin({"a": b"new"}, checkpoint(2), every="a")
     keys = [key for key, _ in restored.due(1)[0]]
     assert journal.page_key("a", slot=0, chunk=0) in log
     assert keys == [journal.page_key("a", slot=1, chunk=0), journal.CHECKPOINT_KEY]
@@ -114,7 +136,7 @@ def test_a_restored_directory_goes_on_in_the_other_slot() -> None:
 
 def test_a_snapshot_starts_only_when_the_one_before_is_complete() -> None:
     writer = Snapshotter({}, record_bytes=1)
-    writer.begin({"a": b"ab"}, checkpoint(1))
+    writer.begin({"a": b"ab"}, checkpoint(1), every="a")
     writer.due(1)
     with pytest.raises(AssertionError, match="complete"):
-        writer.begin({}, checkpoint(2))
+        writer.begin({}, checkpoint(2), every="a")
