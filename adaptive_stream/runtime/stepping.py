@@ -7,6 +7,7 @@ fails. Never commits. Called by the task and by the restore.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,14 @@ class Advanced:
     misplaced: list[tuple[Topic, int, ConsumerRecord]] = field(default_factory=list)
 
 
+@contextlib.contextmanager
+def _poison(batch: Batch, first: int, stop: int, *, is_searched: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # exception means poison: one of the two broad catches of the project
+        raise Poison(batch, first, stop, is_searched=is_searched) from error
+
+
 class Stepper:
     """Step batches on fleets.
 
@@ -82,6 +91,7 @@ class Stepper:
         skipped: set[tuple[str, int]],
         search: tuple[int, int] | None = None,
         is_replay: bool = False,
+        is_measured: bool = False,
         is_valid: Callable[[], bool] = lambda: True,
     ) -> Advanced:
         """Step a batch.
@@ -92,6 +102,7 @@ class Stepper:
             skipped: (topic, offset) of records that are known to be poison.
             search: places of the batch to be stepped one by one, to find the poison among them.
             is_replay: the batch is stepped again; all that it holds is measured, so that poison shows where it is.
+            is_measured: a snapshot follows, which measures what is held: poison must show before it.
             is_valid: whether the memory still counts; asked after every turn of the loop.
 
         Raises:
@@ -99,10 +110,13 @@ class Stepper:
             Abandoned: the memory does not count any more.
         """
         advanced = Advanced()
-        if not batch.records:
-            advanced.outputs.extend(fleets.idle(batch.cut_ms))
-        limits_ms = self.limits_ms(batch.cut_ms)
         is_searched = is_replay or search is not None
+        if not batch.records:
+            with _poison(batch, 0, 0, is_searched=is_searched):
+                advanced.outputs.extend(fleets.idle(batch.cut_ms))
+                if is_measured:
+                    fleets.measure()
+        limits_ms = self.limits_ms(batch.cut_ms)
         for first, stop in self._slices(len(batch.records), search):
             parsed = self._intake.parse(
                 batch.topics[first:stop],
@@ -111,12 +125,10 @@ class Stepper:
                 skipped=skipped,
                 cut_ms=batch.cut_ms,
             )
-            try:
+            with _poison(batch, first, stop, is_searched=is_searched):
                 stepped = fleets.step(parsed.slice)
-                if is_searched:
+                if is_searched or (is_measured and stop == len(batch.records)):
                     fleets.measure()
-            except Exception as error:  # exception means poison: one of the two broad catches of the project
-                raise Poison(batch, first, stop, is_searched=is_searched) from error
             advanced.outputs.extend(stepped.outputs)
             advanced.refused.extend(parsed.refused)
             advanced.refused.extend(

@@ -144,6 +144,7 @@ class Task:
         self._suspect: Suspect | None = None
         self._poison: list[Refused] = []
         self._frozen_at = time.monotonic()
+        self._owed_after: int | None = None  # batch after which a checkpoint is due, whether records come or not
 
     # -- its life ------------------------------------------------------------------------------------------------
 
@@ -217,7 +218,10 @@ class Task:
             self._suspect = None  # a commit that was in flight failed too: the records come again by themselves
         self.lanes.clear()
         self._held_since = None
-        self._frozen_at = self._running_since = time.monotonic()
+        self._running_since = time.monotonic()
+        # what was lost is lost once: the policy may be strict again as soon as a checkpoint goes on without it
+        self._owed_after = memory.batch if restore.lost else None
+        self._frozen_at = -math.inf if restore.lost else self._running_since
         self.memory = memory
         self.failure = None
         self.move(Move.RESTORED)
@@ -322,11 +326,16 @@ class Task:
         return batch
 
     def _idle_batch(self, now: float) -> Batch | None:
-        """Cut a batch without records when it is time to look for silence; its cut time is journalled as any."""
-        if now - max(self._cut_at, self._running_since) < self._idle_s:
+        """Cut a batch without records when it is time to look for silence, or to write a checkpoint that is owed.
+
+        Its cut time is journalled as any.
+        """
+        is_owing = self._owed_after is not None
+        pause_s = self._config.batch.commit_interval_ms / 1000 if is_owing else self._idle_s
+        if now - max(self._cut_at, self._running_since) < pause_s:
             return None
         assert self.memory is not None, "a running task has its memory"
-        if not self.memory.fleets.is_watching:
+        if not (is_owing or self.memory.fleets.is_watching):
             return None
         if not all(lane.is_at_end for lane in self.lanes.lanes.values()):
             return None
@@ -339,12 +348,14 @@ class Task:
         assert memory is not None, "only a running task steps"
         self._idle.clear()
         started = time.monotonic()
+        is_due = self._is_snapshot_due(memory)
         try:
             advanced = await self._stepper.advance(
                 memory.fleets,
                 batch,
                 skipped=memory.skipped,
                 search=self._suspect.search if self._suspect else None,
+                is_measured=is_due,
                 is_valid=lambda: self.memory is memory,
             )
         except Poison as poison:
@@ -353,7 +364,7 @@ class Task:
             pass
         else:
             self._telemetry.batch_seconds.observe(time.monotonic() - started)
-            self._start_commit(memory, batch, advanced)
+            self._start_commit(memory, batch, advanced, is_due=is_due)
         finally:
             self._idle.set()
 
@@ -361,6 +372,10 @@ class Task:
         culprit = poison.culprit
         self._telemetry.step_failures.inc()
         self._log.error("step_failed", first=poison.first, stop=poison.stop, exc_info=poison.__cause__)
+        if not poison.batch.records:
+            # one of earlier batches, measured only now: the restore measures slice by slice, and finds it
+            self.fail(TaskFailure(f"a look for silence failed with {poison.__cause__!r}"))
+            return
         if culprit is None:
             self._suspect = Suspect(poison.batch, (poison.first, poison.stop))
         else:
@@ -373,7 +388,7 @@ class Task:
             self._suspect = Suspect(poison.batch, None)
         self.fail(None)
 
-    def _start_commit(self, memory: Memory, batch: Batch, advanced: Advanced) -> None:
+    def _start_commit(self, memory: Memory, batch: Batch, advanced: Advanced, *, is_due: bool) -> None:
         memory.batch += 1
         memory.positions |= {topic: end for topic, (_, end) in batch.ranges.items()}
         owed, memory.owed, self._poison, self._suspect = memory.owed, [], [], None
@@ -383,6 +398,8 @@ class Task:
         known = {(refused.topic, refused.record.offset) for refused in owed}
         refused = [r for r in advanced.refused if (r.topic, r.record.offset) not in known]
         advanced.refused = [*owed, *refused]
+        if is_due:
+            self._freeze(memory)
         writes = self._writes(memory, batch, advanced)
         offsets = {
             TopicPartition(self._config.topics.name(topic), self.partition): memory.positions[topic]
@@ -419,28 +436,35 @@ class Task:
         writes += [self._writer.state(key, value, cut_ms=cut_ms) for key, value in self._snapshot(memory)]
         return writes
 
+    def _is_snapshot_due(self, memory: Memory) -> bool:
+        """Say whether the next commit begins a snapshot."""
+        state, since = self._config.state, memory.batch + 1 - memory.checkpoint_batch
+        is_time = time.monotonic() - self._frozen_at >= state.snapshot_interval_s
+        return memory.snapshotter.is_idle and (is_time or since >= state.journal_ring // 2)
+
+    def _freeze(self, memory: Memory) -> None:
+        """Begin a snapshot: of the state as it is now, written with this commit and those after it."""
+        self._frozen_at = time.monotonic()
+        frozen = memory.fleets.freeze()
+        checkpoint = journal.Checkpoint(
+            batch=memory.batch,
+            positions={str(topic): offset for topic, offset in memory.positions.items()},
+            first_waiting=frozen.first_waiting_offset,
+            directory={},
+            version=self._version,
+        )
+        memory.snapshotter.begin({**frozen.pages, "head": frozen.head}, checkpoint, every=frozen.directory)
+
     def _snapshot(self, memory: Memory) -> list[tuple[bytes, bytes]]:
-        """Return the state records that this commit writes; start a snapshot when one is due."""
-        state, snapshotter = self._config.state, memory.snapshotter
-        since = memory.batch - memory.checkpoint_batch
-        if snapshotter.is_idle and (
-            time.monotonic() - self._frozen_at >= state.snapshot_interval_s or since >= state.journal_ring // 2
-        ):
-            self._frozen_at = time.monotonic()
-            frozen = memory.fleets.freeze()
-            checkpoint = journal.Checkpoint(
-                batch=memory.batch,
-                positions={str(topic): offset for topic, offset in memory.positions.items()},
-                first_waiting=frozen.first_waiting_offset,
-                directory={},
-                version=self._version,
-            )
-            snapshotter.begin({**frozen.pages, "head": frozen.head}, checkpoint)
+        """Return the state records of a snapshot that this commit writes."""
+        state, since = self._config.state, memory.batch - memory.checkpoint_batch
         # the journal's ring must never overwrite an entry that the last checkpoint still needs
         is_pressing = since >= state.journal_ring - 2
-        records, checkpoint_ = snapshotter.due(2**62 if is_pressing else state.commit_bytes)
+        records, checkpoint_ = memory.snapshotter.due(2**62 if is_pressing else state.commit_bytes)
         if checkpoint_ is not None:
             memory.checkpoint_batch = checkpoint_.batch
+            if self._owed_after is not None and checkpoint_.batch > self._owed_after:
+                self._owed_after = None
         return records
 
     async def _commit(

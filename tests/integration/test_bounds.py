@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 ONE = "topics.partitions=1"
 SNAPSHOTS = (ONE, "state.snapshot_interval_s=0.1")
-JOURNAL_ALONE = (ONE, "state.snapshot_interval_s=3600", "state.journal_ring=300000")
+SELDOM = "state.snapshot_interval_s=3600"
+JOURNAL_ALONE = (ONE, SELDOM, "state.journal_ring=300000")
 CONTINUE = "state.on_lost_history=continue"
 EVENTS = 10
 
@@ -69,6 +70,11 @@ def counters(worker: Worker) -> dict[str, int]:
         return {}
     found = memory.fleets.counters()
     return {**found["join"], **found["dropped"], "waiting": memory.fleets.gauges()["waiting"]}
+
+
+async def settled(worker: Worker) -> None:
+    """Wait for a checkpoint of partition 0, which a loss makes due at once."""
+    await until(lambda: worker.tasks[0]._owed_after is None, what="a checkpoint goes on without what was lost")
 
 
 def lost(worker: Worker, topic: Topic) -> float:
@@ -126,12 +132,15 @@ async def test_waiting_predictions_that_retention_took_are_refused_or_counted_as
         scene.config()
     )
     await scene.publish(corrections(0, EVENTS))
-    async with working(scene.config(CONTINUE)) as worker:
+    async with working(scene.config(CONTINUE, *JOURNAL_ALONE)) as worker:
         await until(lambda: counters(worker).get("joined") == 4, what="those that are there are joined")
         await scene.drained()
         found = counters(worker)
         assert (found["joined"], found["early"], found["waiting"], found["waiting_lost"]) == (4, 6, 0, 6)
         assert lost(worker, Topic.PREDICTIONS) == 1
+        await settled(worker)
+    async with working(scene.config()) as worker:
+        assert lost(worker, Topic.PREDICTIONS) == 0
 
 
 async def test_a_journal_whose_records_retention_took_is_refused_or_stepped_with_what_is_left(
@@ -148,6 +157,10 @@ async def test_a_journal_whose_records_retention_took_is_refused_or_stepped_with
         assert counters(worker)["joined"] == 4
         assert lost(worker, Topic.FEEDBACK) == 1
         await scene.drained()
+        await settled(worker)
+        state = dump(worker)
+    async with working(scene.config()) as worker:
+        assert dump(worker) == state
 
 
 async def test_a_state_that_is_gone_is_counted_when_the_worker_goes_on_without(kafka: str, names: str) -> None:
@@ -160,6 +173,19 @@ async def test_a_state_that_is_gone_is_counted_when_the_worker_goes_on_without(k
         await scene.drained()
         assert counters(worker)["waiting"] == EVENTS - 3
         assert lost(worker, Topic.STATE) == 1
+
+
+async def test_a_loss_is_written_down_at_once_though_no_record_comes_any_more(kafka: str, names: str) -> None:
+    scene = Scene(bootstrap=kafka, name=names, settings=JOURNAL_ALONE)
+    await scene.open()
+    await scene.publish(predictions(0, EVENTS))
+    await scene.move_offset(Topic.PREDICTIONS, EVENTS)
+    assert "the state topic holds nothing" in await refusal(scene.config())
+    async with working(scene.config(CONTINUE)) as worker:
+        assert lost(worker, Topic.STATE) == 1
+        await settled(worker)
+    async with working(scene.config()) as worker:
+        assert lost(worker, Topic.STATE) == 0
 
 
 def long_named(first: int, stop: int) -> list[tuple[Topic, InputEvent, int]]:

@@ -31,6 +31,10 @@ class Recorder:
         self._poison, self._rejected, self._unmeasurable = poison, rejected, unmeasurable
         self._held: list[int] = []
 
+    def idle(self, _: int) -> list[str]:
+        self.measure()
+        return ["silence"]
+
     def measure(self) -> None:
         held, self._held = self._held, []
         if self._unmeasurable in held:
@@ -58,14 +62,24 @@ def advance(
     skipped: set[tuple[str, int]] | None = None,
     is_valid: bool = True,
     slice_records: int = 4,
+    is_measured: bool = False,
+    count: int = COUNT,
 ) -> object:
     settings = config(f"batch.slice_records={slice_records}")
     stepper = Stepper(settings, Intake(Codec(), partition=0, partitions=1), earliest_ms=0)
-    records = [prediction(offset) for offset in range(COUNT)]
-    batch = Batch(START_MS, [Topic.PREDICTIONS] * COUNT, records, {Topic.PREDICTIONS: (0, COUNT)})
+    records = [prediction(offset) for offset in range(count)]
+    ranges = {Topic.PREDICTIONS: (0, count)} if count else {}
+    batch = Batch(START_MS, [Topic.PREDICTIONS] * count, records, ranges)
     stand_in: Fleets = fleets  # type: ignore[assignment]
     return asyncio.run(
-        stepper.advance(stand_in, batch, skipped=skipped or set(), search=search, is_valid=lambda: is_valid)
+        stepper.advance(
+            stand_in,
+            batch,
+            skipped=skipped or set(),
+            search=search,
+            is_measured=is_measured,
+            is_valid=lambda: is_valid,
+        )
     )
 
 
@@ -139,3 +153,20 @@ def test_a_memory_that_does_not_count_any_more_is_not_stepped_further() -> None:
 def test_the_wall_clock_of_the_cut_bounds_what_is_believable() -> None:
     stepper = Stepper(config("time.max_future_skew_s=60"), Intake(Codec(), partition=0, partitions=1), earliest_ms=5)
     assert stepper.limits_ms(1_000_000) == (5, 1_060_000)
+
+
+def test_before_a_snapshot_what_is_held_is_measured_where_poison_can_be_told() -> None:
+    advance(Recorder(unmeasurable=COUNT - 1))
+    with pytest.raises(Poison) as poison:
+        advance(Recorder(unmeasurable=COUNT - 1), is_measured=True)
+    assert (poison.value.first, poison.value.stop, poison.value.culprit) == (8, COUNT, None)
+
+
+@pytest.mark.parametrize("is_measured", [False, True])
+def test_a_look_for_silence_that_fails_is_poison_of_a_batch_without_records(*, is_measured: bool) -> None:
+    fleets = Recorder(unmeasurable=1)
+    fleets.step(Slice(topics=[], offsets=[1], times_ms=[], events=[]))
+    with pytest.raises(Poison) as poison:
+        advance(fleets, count=0, is_measured=is_measured)
+    assert (poison.value.batch.records, poison.value.culprit) == ([], None)
+    assert isinstance(poison.value.__cause__, FloatingPointError)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.topics import INPUTS, Topic
 from adaptive_stream.core.fleets import Fleets
+from adaptive_stream.monitor.monitor import Monitor
 from adaptive_stream.runtime import journal
 from adaptive_stream.runtime import task as module
 from adaptive_stream.runtime.failure import Disposition, Fatal, Fenced, TaskFailure
@@ -23,7 +25,9 @@ from tests.unit.runtime.records import START_MS, config, prediction
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from aiokafka import TopicPartition
+    from numpy.typing import NDArray
 
     from adaptive_stream.core.slice import Slice, Stepped
     from adaptive_stream.runtime.session import Write
@@ -271,3 +275,71 @@ async def test_what_the_journal_names_as_poison_is_forgotten_once_it_is_passed(o
     assert seen == [[5, COUNT], [COUNT], [COUNT], [COUNT], [COUNT]]
     assert ("feedback", 3) in one.memory.skipped, "of an input that has not come so far"
     assert sorted(map(int, log.letters)) == [2, 5]
+
+
+@pytest.fixture
+def unmeasurable(monkeypatch: pytest.MonkeyPatch) -> set[float]:
+    """Outputs on which the measuring raises, which comes after the step."""
+    outputs: set[float] = set()
+    serve = Monitor.serve
+
+    def fail(self: Monitor, series: object, columns: Mapping[str, NDArray[np.float64]], **options: object) -> object:
+        if outputs & set(columns["output"].tolist()):
+            raise FloatingPointError("planted")
+        return serve(self, series, columns, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Monitor, "serve", fail)
+    return outputs
+
+
+async def test_poison_that_shows_only_in_a_snapshot_is_searched_and_ends_no_worker(
+    owned: Callable[[Log], Task], unmeasurable: set[float]
+) -> None:
+    log = Log()
+    one = owned(log)
+    await one._take_over()
+    unmeasurable.add(0.125)
+    records = [prediction(offset, output=0.125 if offset == 6 else 0.9) for offset in range(COUNT)]
+    batch = Batch(START_MS, [Topic.PREDICTIONS] * COUNT, records, {Topic.PREDICTIONS: (0, COUNT)})
+    with structlog.testing.capture_logs() as logs:
+        while log.position < COUNT:
+            one._frozen_at = -math.inf
+            await one.advance(batch)
+            if one.stage is Stage.POISONED:
+                await back(one)
+            else:
+                await one._finish_commits()
+    assert log.letters == [b"6"]
+    assert {line["event"] for line in logs} >= {"step_failed"}
+    assert log.restores <= 4, "the last slice, its own slice, the record"
+
+
+async def test_poison_that_shows_only_in_a_look_for_silence_leaves_the_task_to_a_restore(
+    owned: Callable[[Log], Task], unmeasurable: set[float]
+) -> None:
+    one = owned(Log())
+    await one._take_over()
+    unmeasurable.add(0.125)
+    records = [prediction(0, output=0.125)]
+    await one.advance(Batch(START_MS, [Topic.PREDICTIONS], records, {Topic.PREDICTIONS: (0, 1)}))
+    await one._finish_commits()
+    with structlog.testing.capture_logs() as logs:
+        await one.advance(Batch(START_MS + 400_000, [], [], {}))
+    assert one.stage is Stage.POISONED
+    assert one.failure is not None
+    assert "a look for silence failed with FloatingPointError('planted')" in str(one.failure)
+    assert (one.failure.disposition, one._suspect) == (Disposition.RESTORE, None)
+    assert [line["event"] for line in logs] == ["step_failed", "task_failed"]
+
+
+async def test_a_snapshot_forgets_the_pages_of_a_family_that_is_gone(owned: Callable[[Log], Task]) -> None:
+    one = owned(Log())
+    await one._take_over()
+    assert one.memory is not None
+    one.memory.snapshotter = journal.Snapshotter({"g/models/0": (0, 1, 0)}, record_bytes=100_000)
+    one._frozen_at = -math.inf
+    await one.advance(of_predictions(0, COUNT))
+    await one._finish_commits()
+    pages = one.memory.snapshotter.directory.keys()
+    assert "g/models/0" not in pages
+    assert {"head", "f/models/0"} <= pages
