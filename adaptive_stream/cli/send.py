@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.events import InputEvent
 
 CHUNK_LINES = 1_000  # what is held in memory
-PATIENCE_S = 60.0  # how long a chunk waits for the broker
+PATIENCE_S = 60.0  # how long a request waits for the broker
 
 
 def register(app: typer.Typer) -> None:
@@ -82,14 +82,14 @@ async def _send(tree: Config, topic: Topic, file: Path, tally: _Tally, *, is_che
 
     options = connection(tree)
     bootstrap = options.pop("bootstrap_servers")
-    opening = Publisher(bootstrap, prefix=tree.topics.prefix, **options) if not is_check else nullcontext()
+    prefix = tree.topics.prefix
+    opening = Publisher(bootstrap, prefix=prefix, timeout_s=PATIENCE_S, **options) if not is_check else nullcontext()
     async with patiently(opening) as publisher:
         if publisher is not None:
             await partition_counts(connection(tree), [tree.topics.name(topic)])
         for chunk in _chunks(tree, topic, file, tally):
             if publisher is not None:
-                async with asyncio.timeout(PATIENCE_S):
-                    tally.sent += await publisher.send_many(topic, chunk)
+                tally.sent += await publisher.send_many(topic, chunk)
 
 
 def _chunks(tree: Config, topic: Topic, file: Path, tally: _Tally) -> Iterator[list[tuple[InputEvent, int]]]:

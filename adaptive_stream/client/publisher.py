@@ -1,7 +1,7 @@
 """For apps: publish predictions and feedback, keyed as the worker expects.
 
-Owns an idempotent producer, the key and the partitioner. Never waits for the worker. Used by apps, by ``adaptive-stream
-send`` and by the demo's app.
+Owns the key and the partitioner. Never waits for the worker, and for the broker no longer than it was told. Used by
+apps, by ``adaptive-stream send`` and by the demo's app.
 
     async with Publisher("localhost:9092") as publisher:
         await publisher.predicted(model_id="late-flights", prediction_id="p-1", output=0.83, features=[0.1, 3.0])
@@ -13,35 +13,43 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
+from adaptive_stream.client.line import Line, look
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.events import Control, Correction, Metrics, Prediction, Preference, Rating
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterable
+
+    from aiokafka.producer.message_accumulator import BatchBuilder
 
     from adaptive_stream.contracts.events import InputEvent
 
 LINGER_MS = 5  # one request for what comes together
+TIMEOUT_S = 30.0  # thrice the 9 s after which a cluster takes a broker for dead and other leaders are chosen
 
 
 class Publisher:
     """Publish events; an async context manager.
 
+    Whatever a call raises of aiokafka's ``KafkaError``, the publisher stays usable. What one call is refused for good
+    also fails the calls that are under way for the same partition; the next ones succeed.
+
     Args:
         bootstrap: host:port of the cluster.
         prefix: of the topics' names.
+        timeout_s: most seconds that a call waits for Kafka; ``send_many`` so long for each request. Beyond it a call
+            raises ``KafkaTimeoutError``. What it gave up may still arrive: a retry needs the same id.
         options: further ones of aiokafka's producer, as security.
     """
 
-    def __init__(self, bootstrap: str, *, prefix: str = "adaptive.", **options: Any) -> None:
+    def __init__(
+        self, bootstrap: str, *, prefix: str = "adaptive.", timeout_s: float = TIMEOUT_S, **options: Any
+    ) -> None:
         self._prefix = prefix
         self._codec = Codec()
         self._options = {
@@ -50,20 +58,14 @@ class Publisher:
             "linger_ms": LINGER_MS,
             **options,
         }
-        self._producer: AIOKafkaProducer | None = None
+        self._line = Line(self._options, timeout_s=timeout_s)
 
     async def __aenter__(self) -> Self:
-        producer = AIOKafkaProducer(**self._options)
-        async with AsyncExitStack() as undo:
-            undo.push_async_callback(producer.stop)
-            await producer.start()
-            self._producer = producer
-            undo.pop_all()
+        await self._line.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._line.close()
 
     async def predicted(
         self, *, model_id: str, prediction_id: str, output: float | str | list[float], **more: Any
@@ -101,51 +103,50 @@ class Publisher:
 
         Raises:
             Reject: the event would be refused by the worker; nothing was sent.
+            KafkaTimeoutError: Kafka did not answer in time; the event may still arrive.
+            KafkaError: Kafka refuses it.
         """
-        await (await self._send(topic, event, time_ms))
-
-    async def send_many(self, topic: Topic, events: Iterable[tuple[InputEvent, int]]) -> int:
-        """Publish (event, time_ms) pairs, in order, and wait until Kafka has all. Returns how many."""
-        producer = self._started()
-        partitions = len(await producer.partitions_for(self._prefix + topic.value))
-        batches: dict[int, list[Any]] = {}
-        count = 0
-        for event, time_ms in events:
-            key = event.model_id.encode()
-            partition = (murmur2(key) & 0x7FFFFFFF) % partitions
-            record = {"key": key, "value": self._codec.encode(event), "timestamp": time_ms}
-            mine = batches.setdefault(partition, [])
-            if not mine or mine[-1].append(**record) is None:
-                mine.append(producer.create_batch())
-                mine[-1].append(**record)
-            count += 1
-        futures = [
-            await producer.send_batch(batch, self._prefix + topic.value, partition=partition)
-            for partition, mine in batches.items()
-            for batch in mine
-        ]
-        for future in futures:
-            await future
-        return count
-
-    async def _send(self, topic: Topic, event: InputEvent, time_ms: int | None) -> asyncio.Future[Any]:
         value = self._codec.encode(event)
         self._codec.decode(topic, value)
-        future: asyncio.Future[Any] = await self._started().send(
-            self._prefix + topic.value,
-            key=event.model_id.encode(),
-            value=value,
-            headers=self._codec.headers(
-                event,
-                source="/adaptive-stream-client",
-                event_id=str(uuid.uuid4()),
-                time_ms=time.time_ns() // 1_000_000 if time_ms is None else time_ms,
-            ),
-            timestamp_ms=time_ms,
+        headers = self._codec.headers(
+            event,
+            source="/adaptive-stream-client",
+            event_id=str(uuid.uuid4()),
+            time_ms=time.time_ns() // 1_000_000 if time_ms is None else time_ms,
         )
-        return future
+        async with self._line.limit(), self._line.producer() as producer:
+            record = {"key": event.model_id.encode(), "value": value, "headers": headers, "timestamp_ms": time_ms}
+            await (await producer.send(self._prefix + topic.value, **record))
 
-    def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise RuntimeError("use the publisher as an async context manager: async with Publisher(...) as publisher")
-        return self._producer
+    async def send_many(self, topic: Topic, events: Iterable[tuple[InputEvent, int]]) -> int:
+        """Publish (event, time_ms) pairs, in order, and wait until Kafka has all. Returns how many.
+
+        Raises:
+            KafkaTimeoutError, KafkaError: as ``send``; some of them may have arrived, and others still may.
+        """
+        name = self._prefix + topic.value
+        async with self._line.producer() as producer:
+            async with self._line.limit():
+                partitions = len(await producer.partitions_for(name))
+            batches: dict[int, list[BatchBuilder]] = {}
+            count = 0
+            for event, time_ms in events:
+                key = event.model_id.encode()
+                partition = (murmur2(key) & 0x7FFFFFFF) % partitions
+                record = {"key": key, "value": self._codec.encode(event), "timestamp": time_ms}
+                mine = batches.setdefault(partition, [])
+                if not mine or mine[-1].append(**record) is None:
+                    mine.append(producer.create_batch())
+                    mine[-1].append(**record)
+                count += 1
+            futures = []
+            for partition, mine in batches.items():
+                for batch in mine:
+                    async with self._line.limit():
+                        future = await producer.send_batch(batch, name, partition=partition)
+                    future.add_done_callback(look)
+                    futures.append(future)
+            for future in futures:
+                async with self._line.limit():
+                    await future
+        return count

@@ -8,7 +8,6 @@ to write. Called by the task alone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from adaptive_stream.client.line import end, look
 from adaptive_stream.runtime.connection import connection, without_leader
 from adaptive_stream.runtime.failure import HOPELESS, Fatal, Fenced, TransactionFailed
 
@@ -109,7 +109,7 @@ class Session:
                 for batch in batches:
                     topics.append(topic)
                     future = await self._call("produce", producer.send_batch(batch, topic, partition=partition))
-                    future.add_done_callback(_look)
+                    future.add_done_callback(look)
                     futures.append(future)
             if futures:
                 # commit_transaction() commits even if a produce inside has failed: look at every future first
@@ -134,7 +134,7 @@ class Session:
         """
         producer, self._producer = self._producer, None
         if producer is not None:
-            self._leaving = asyncio.create_task(_end(producer))
+            self._leaving = asyncio.create_task(end(producer))
         if self._leaving is not None:
             await asyncio.shield(self._leaving)
             self._leaving = None
@@ -178,26 +178,5 @@ class Session:
             raise TransactionFailed(f"{place}: {error!r}") from error
 
 
-async def _end(producer: AIOKafkaProducer) -> None:
-    stopping = asyncio.ensure_future(producer.stop())
-    done, _ = await asyncio.wait([stopping], timeout=2.0)  # a healthy stop takes milliseconds; a sick one for ever
-    if not done:
-        stopping.cancel()
-        # stop() hangs on batches that can never be sent; its sender would reconnect in a tight loop meanwhile
-        sender = producer._sender  # noqa: SLF001 - the client offers no other way to end it
-        if sender is not None and sender.sender_task is not None:
-            sender.sender_task.cancel()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(producer.client.close(), timeout=2.0)
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        await stopping
-
-
 def _has_failed(future: asyncio.Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is not None
-
-
-def _look(future: asyncio.Future[Any]) -> None:
-    """Take note of a failure, so that the loop does not complain of one that nobody waits for any more."""
-    if not future.cancelled():
-        future.exception()

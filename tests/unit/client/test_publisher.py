@@ -11,7 +11,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from adaptive_stream.client import Publisher, publisher
+from adaptive_stream.client import Publisher, line
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Correction, InputEvent, Prediction
@@ -80,7 +80,7 @@ class FakeProducer:
 @pytest.fixture
 def producers(monkeypatch: pytest.MonkeyPatch) -> list[FakeProducer]:
     FakeProducer.made = []
-    monkeypatch.setattr(publisher, "AIOKafkaProducer", FakeProducer)
+    monkeypatch.setattr(line, "AIOKafkaProducer", FakeProducer)
     return FakeProducer.made
 
 
