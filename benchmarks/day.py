@@ -71,7 +71,7 @@ async def day(report: Report, bootstrap: str, folder: Path) -> None:
             dice, sent, started = random.Random(1), 0, time.monotonic()
             for since in range(0, DAY_S, STEP_S):
                 for topic, events in step(since, dice):
-                    sent += await publisher.send_many(topic, events)
+                    sent += await publisher.send_many(topic, events, is_checked=True)
                 sent += await litter(raw, stage, dice)
                 await asyncio.sleep(max(0.0, started + (since + STEP_S) / SPEED - time.monotonic()))
                 if (since + STEP_S) % (DAY_S // TENTHS) == 0:

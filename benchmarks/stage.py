@@ -119,11 +119,15 @@ class Stage:
             for start in range(first, first + predictions, CHUNK):
                 numbers = range(start, min(start + CHUNK, first + predictions))
                 count += await publisher.send_many(
-                    Topic.PREDICTIONS, ((prediction(n, models, dice), time_ms(n, rate_s)) for n in numbers)
+                    Topic.PREDICTIONS,
+                    ((prediction(n, models, dice), time_ms(n, rate_s)) for n in numbers),
+                    is_checked=True,
                 )
                 known = [n - DELAY for n in numbers if n - DELAY >= 0 and is_labelled(n - DELAY, models)]
                 count += await publisher.send_many(
-                    Topic.FEEDBACK, ((correction(n, models, dice), time_ms(n + DELAY, rate_s)) for n in known)
+                    Topic.FEEDBACK,
+                    ((correction(n, models, dice), time_ms(n + DELAY, rate_s)) for n in known),
+                    is_checked=True,
                 )
         return count
 

@@ -89,7 +89,7 @@ async def _send(tree: Config, topic: Topic, file: Path, tally: _Tally, *, is_che
             await partition_counts(connection(tree), [tree.topics.name(topic)])
         for chunk in _chunks(tree, topic, file, tally):
             if publisher is not None:
-                tally.sent += await publisher.send_many(topic, chunk)
+                tally.sent += await publisher.send_many(topic, chunk, is_checked=True)
 
 
 def _chunks(tree: Config, topic: Topic, file: Path, tally: _Tally) -> Iterator[list[tuple[InputEvent, int]]]:

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka.partitioner import murmur2
 
+from adaptive_stream.client.encoder import MAX_DEPTH, MAX_RECORD_BYTES, Encoder
 from adaptive_stream.client.line import Line, look
 from adaptive_stream.contracts.codec import Codec
+from adaptive_stream.contracts.errors import Reject
 from adaptive_stream.contracts.events import Control, Correction, Metrics, Prediction, Preference, Rating
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -42,15 +45,25 @@ class Publisher:
     Args:
         bootstrap: host:port of the cluster.
         prefix: of the topics' names.
+        max_record_bytes: most bytes of an event; as ``batch.max_record_bytes`` of the worker.
+        max_depth: deepest nesting of an event; as ``batch.max_depth`` of the worker.
         timeout_s: most seconds that a call waits for Kafka; ``send_many`` so long for each request. Beyond it a call
             raises ``KafkaTimeoutError``. What it gave up may still arrive: a retry needs the same id.
         options: further ones of aiokafka's producer, as security.
     """
 
     def __init__(
-        self, bootstrap: str, *, prefix: str = "adaptive.", timeout_s: float = TIMEOUT_S, **options: Any
+        self,
+        bootstrap: str,
+        *,
+        prefix: str = "adaptive.",
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        max_depth: int = MAX_DEPTH,
+        timeout_s: float = TIMEOUT_S,
+        **options: Any,
     ) -> None:
         self._prefix = prefix
+        self._encoder = Encoder(max_record_bytes=max_record_bytes, max_depth=max_depth)
         self._codec = Codec()
         self._options = {
             "bootstrap_servers": bootstrap,
@@ -70,7 +83,20 @@ class Publisher:
     async def predicted(
         self, *, model_id: str, prediction_id: str, output: float | str | list[float], **more: Any
     ) -> None:
-        """Publish a prediction and wait until Kafka has it. ``more``: features, variant_id, ..."""
+        """Publish a prediction and wait until Kafka has it.
+
+        Numpy's scalars and arrays are taken as they are.
+
+        Args:
+            model_id: which model.
+            prediction_id: the app's own; a repetition with the same one is harmless.
+            output: a probability, a class, a figure, or the probabilities of all classes.
+            more: features, variant_id, ... NaN among features means missing; elsewhere it is refused, and the
+                infinities everywhere.
+
+        Raises:
+            Reject, KafkaTimeoutError, KafkaError: as ``send``.
+        """
         event = Prediction(model_id=model_id, prediction_id=prediction_id, output=output, **more)
         await self.send(Topic.PREDICTIONS, event)
 
@@ -106,8 +132,7 @@ class Publisher:
             KafkaTimeoutError: Kafka did not answer in time; the event may still arrive.
             KafkaError: Kafka refuses it.
         """
-        value = self._codec.encode(event)
-        self._codec.decode(topic, value)
+        value = self._encoder.encode(topic, event)
         headers = self._codec.headers(
             event,
             source="/adaptive-stream-client",
@@ -116,37 +141,61 @@ class Publisher:
         )
         async with self._line.limit(), self._line.producer() as producer:
             record = {"key": event.model_id.encode(), "value": value, "headers": headers, "timestamp_ms": time_ms}
-            await (await producer.send(self._prefix + topic.value, **record))
+            await (await producer.send(self._prefix + topic, **record))
 
-    async def send_many(self, topic: Topic, events: Iterable[tuple[InputEvent, int]]) -> int:
+    async def send_many(
+        self, topic: Topic, events: Iterable[tuple[InputEvent, int]], *, is_checked: bool = False
+    ) -> int:
         """Publish (event, time_ms) pairs, in order, and wait until Kafka has all. Returns how many.
 
+        Args:
+            topic: which carries all of them.
+            events: with their times in milliseconds since the epoch.
+            is_checked: they are known to be valid, as those that the codec has read; costs a third.
+
         Raises:
+            Reject: the worker would refuse one of them, and a note says which; none was sent.
             KafkaTimeoutError, KafkaError: as ``send``; some of them may have arrived, and others still may.
         """
-        name = self._prefix + topic.value
+        self._encoder.check_topic(topic)
+        name = self._prefix + topic
+        encode = self._encoder.encode_checked if is_checked else partial(self._encoder.encode, topic)
         async with self._line.producer() as producer:
             async with self._line.limit():
                 partitions = len(await producer.partitions_for(name))
-            batches: dict[int, list[BatchBuilder]] = {}
-            count = 0
-            for event, time_ms in events:
-                key = event.model_id.encode()
-                partition = (murmur2(key) & 0x7FFFFFFF) % partitions
-                record = {"key": key, "value": self._codec.encode(event), "timestamp": time_ms}
-                mine = batches.setdefault(partition, [])
-                if not mine or mine[-1].append(**record) is None:
-                    mine.append(producer.create_batch())
-                    mine[-1].append(**record)
-                count += 1
+            count, batches = _pack(events, encode, producer.create_batch, partitions)
             futures = []
-            for partition, mine in batches.items():
-                for batch in mine:
-                    async with self._line.limit():
-                        future = await producer.send_batch(batch, name, partition=partition)
-                    future.add_done_callback(look)
-                    futures.append(future)
+            for partition, batch in batches:
+                async with self._line.limit():
+                    future = await producer.send_batch(batch, name, partition=partition)
+                future.add_done_callback(look)
+                futures.append(future)
             for future in futures:
                 async with self._line.limit():
                     await future
         return count
+
+
+def _pack(
+    events: Iterable[tuple[InputEvent, int]],
+    encode: Callable[[InputEvent], bytes],
+    create_batch: Callable[[], BatchBuilder],
+    partitions: int,
+) -> tuple[int, list[tuple[int, BatchBuilder]]]:
+    """Return how many events there are, and them in batches, each with its partition; in order within each."""
+    packed: dict[int, list[BatchBuilder]] = {}
+    count = 0
+    for event, time_ms in events:
+        try:
+            value = encode(event)
+        except Reject as reject:
+            reject.add_note(f"event {count} of send_many, counted from 0; none was sent")
+            raise
+        key = event.model_id.encode()
+        record = {"key": key, "value": value, "timestamp": time_ms}
+        mine = packed.setdefault((murmur2(key) & 0x7FFFFFFF) % partitions, [])
+        if not mine or mine[-1].append(**record) is None:
+            mine.append(create_batch())
+            mine[-1].append(**record)
+        count += 1
+    return count, [(partition, batch) for partition, mine in packed.items() for batch in mine]

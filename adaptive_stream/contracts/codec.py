@@ -166,7 +166,7 @@ class Codec:
         """Return the event as plain JSON.
 
         NaN and the infinities become null, JSON's only word for them: among features that means missing, and where a
-        number is required the receiver refuses it.
+        number is required the receiver refuses it. The publisher's encoder refuses it before.
         """
         return self._to_json.encode(event)
 

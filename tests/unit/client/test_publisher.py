@@ -119,7 +119,7 @@ async def test_an_id_of_the_apps_own_is_kept(producers: list[FakeProducer]) -> N
     ("event", "code"),
     [
         (Prediction(prediction_id="", model_id="m", output=0.5), ErrorCode.INVALID_EVENT),
-        (Prediction(prediction_id="p", model_id="m", output=float("nan")), ErrorCode.INVALID_EVENT),
+        (Prediction(prediction_id="p", model_id="m", output=float("nan")), ErrorCode.NON_FINITE),
         (Prediction(prediction_id="p", model_id="m", output=0.5, confidence=2.0), ErrorCode.INVALID_EVENT),
         (Prediction(prediction_id="p", model_id="m", output=0.5, features=["x" * 100] * 1000), ErrorCode.TOO_LARGE),
     ],
@@ -163,6 +163,48 @@ async def test_many_events_go_to_the_partitions_that_one_would_go_to_in_their_or
                     == home(record.key, PARTITIONS)
                 )
     assert found == {b"m%d" % model: list(range(model, 500, 20)) for model in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("topic", "bad", "code"),
+    [
+        (Topic.PREDICTIONS, Prediction(prediction_id="", model_id="m", output=0.5), ErrorCode.INVALID_EVENT),
+        (Topic.PREDICTIONS, Prediction(prediction_id="p", model_id="m", output=float("inf")), ErrorCode.NON_FINITE),
+        (Topic.PREDICTIONS, Prediction(prediction_id="p", model_id="m", output="x" * 70_000), ErrorCode.TOO_LARGE),
+        (Topic.FEEDBACK, Prediction(prediction_id="p", model_id="m", output=0.5), ErrorCode.UNKNOWN_TYPE),
+        (Topic.STATE, Prediction(prediction_id="p", model_id="m", output=0.5), ErrorCode.UNKNOWN_TYPE),
+    ],
+)
+async def test_one_bad_event_among_many_is_named_and_none_is_sent(
+    topic: Topic, bad: InputEvent, code: ErrorCode, producers: list[FakeProducer]
+) -> None:
+    good: InputEvent = Prediction(prediction_id="p", model_id="m", output=0.5)
+    if topic is Topic.FEEDBACK:
+        good = Correction(feedback_id="f", prediction_id="p", model_id="m", label=1.0)
+    async with Publisher("host:1") as opened:
+        with pytest.raises(Reject) as reject:
+            await opened.send_many(topic, [(good, 1), (bad, 2)])
+    assert reject.value.code is code
+    if topic is not Topic.STATE:
+        assert reject.value.__notes__ == ["event 1 of send_many, counted from 0; none was sent"]
+    assert not producers[0].batches
+
+
+async def test_events_that_were_checked_before_are_not_checked_again(producers: list[FakeProducer]) -> None:
+    unchecked = Prediction(prediction_id="", model_id="m", output=0.5)
+    async with Publisher("host:1") as opened:
+        assert await opened.send_many(Topic.PREDICTIONS, [(unchecked, 1)], is_checked=True) == 1
+        with pytest.raises(Reject):
+            await opened.send_many(Topic.STATE, [(unchecked, 1)], is_checked=True)
+    assert len(producers[0].batches) == 1
+
+
+async def test_the_limits_are_those_that_the_worker_is_configured_with(producers: list[FakeProducer]) -> None:
+    large = Prediction(prediction_id="p", model_id="m", output=0.5, features=["x" * 100] * 1000)
+    async with Publisher("host:1", max_record_bytes=200_000) as opened:
+        await opened.send(Topic.PREDICTIONS, large)
+        assert await opened.send_many(Topic.PREDICTIONS, [(large, 1)]) == 1
+    assert len(producers[0].sent) == len(producers[0].batches) == 1
 
 
 async def test_the_producer_is_idempotent_and_options_pass_through(producers: list[FakeProducer]) -> None:
