@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +21,11 @@ from aiokafka.partitioner import murmur2
 
 from adaptive_stream.client.encoder import MAX_DEPTH, MAX_RECORD_BYTES, Encoder
 from adaptive_stream.client.line import Line, look
+from adaptive_stream.client.partitions import partition_counts
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import Reject
 from adaptive_stream.contracts.events import Control, Correction, Metrics, Prediction, Preference, Rating
-from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.contracts.topics import INPUTS, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +76,19 @@ class Publisher:
         self._line = Line(self._options, timeout_s=timeout_s)
 
     async def __aenter__(self) -> Self:
-        await self._line.open()
+        """Connect.
+
+        Raises:
+            LookupError: an input topic is missing, among those that this identity may see.
+            KafkaError: the cluster cannot be reached within the limit; nothing is left open.
+            RuntimeError: it was entered before.
+        """
+        async with AsyncExitStack() as undo:
+            await self._line.open()
+            undo.push_async_callback(self._line.close)
+            async with self._line.limit():  # a producer would make a topic that is missing, of the wrong shape
+                await partition_counts(self._options, [self._prefix + topic for topic in INPUTS], is_partial=True)
+            undo.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:

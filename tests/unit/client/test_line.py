@@ -19,7 +19,7 @@ from aiokafka.errors import (
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from adaptive_stream.client import Publisher, line
+from adaptive_stream.client import Publisher, line, publisher
 from adaptive_stream.contracts.events import Prediction
 from adaptive_stream.contracts.topics import Topic
 
@@ -84,10 +84,16 @@ class FakeProducer:
         return await self.send("")
 
 
+async def all_there(_: Any, names: list[str], *, is_partial: bool) -> dict[str, int]:
+    assert is_partial
+    return dict.fromkeys(names, 1)
+
+
 @pytest.fixture
 def producers(monkeypatch: pytest.MonkeyPatch) -> list[FakeProducer]:
     FakeProducer.made, FakeProducer.answers, FakeProducer.hangs = [], [], set()
     monkeypatch.setattr(line, "AIOKafkaProducer", FakeProducer)
+    monkeypatch.setattr(publisher, "partition_counts", all_there)
     monkeypatch.setattr(line, "END_S", 0.05)
     return FakeProducer.made
 

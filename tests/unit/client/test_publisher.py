@@ -11,7 +11,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from adaptive_stream.client import Publisher, line
+from adaptive_stream.client import Publisher, line, publisher
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.events import Correction, InputEvent, Prediction
@@ -77,10 +77,16 @@ class FakeProducer:
         return future
 
 
+async def all_there(_: Any, names: list[str], *, is_partial: bool) -> dict[str, int]:
+    assert is_partial
+    return dict.fromkeys(names, 1)
+
+
 @pytest.fixture
 def producers(monkeypatch: pytest.MonkeyPatch) -> list[FakeProducer]:
     FakeProducer.made = []
     monkeypatch.setattr(line, "AIOKafkaProducer", FakeProducer)
+    monkeypatch.setattr(publisher, "partition_counts", all_there)
     return FakeProducer.made
 
 
@@ -219,6 +225,20 @@ async def test_the_producer_is_idempotent_and_options_pass_through(producers: li
 async def test_a_start_that_fails_leaves_nothing_open(producers: list[FakeProducer]) -> None:
     with pytest.raises(ConnectionError):
         async with Publisher("nowhere:1"):
+            raise AssertionError("never entered")
+    assert not producers[0].is_running
+
+
+async def test_a_topic_that_is_missing_is_told_at_the_start_and_nothing_is_left_open(
+    producers: list[FakeProducer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none_there(_: Any, names: list[str], *, is_partial: bool) -> dict[str, int]:
+        assert (sorted(names), is_partial) == (["x.control", "x.feedback", "x.metrics", "x.predictions"], True)
+        raise LookupError("there is no topic x.control")
+
+    monkeypatch.setattr(publisher, "partition_counts", none_there)
+    with pytest.raises(LookupError):
+        async with Publisher("host:1", prefix="x."):
             raise AssertionError("never entered")
     assert not producers[0].is_running
 
