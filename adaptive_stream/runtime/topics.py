@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING
 
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from adaptive_stream.contracts.topics import CO_PARTITIONED, COMPACTED, Topic
 from adaptive_stream.runtime.connection import connection, explain
 from adaptive_stream.runtime.failure import EX_CONFIG, EX_UNAVAILABLE, Fatal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from adaptive_stream.config import Config
 
 PATIENCE_S = 30.0  # how long a start waits for a broker; a supervisor starts the process again after that
@@ -80,7 +83,7 @@ async def create(config: Config) -> list[str]:
 
 
 async def check(config: Config) -> dict[Topic, int]:
-    """Check that the topics are there and partitioned together.
+    """Check that the topics are there, partitioned together, and compacted where a key's newest value must stay.
 
     Returns:
         The number of partitions of each topic.
@@ -93,6 +96,7 @@ async def check(config: Config) -> dict[Topic, int]:
         names = {config.topics.name(topic): topic for topic in Topic}
         there = set(await client.list_topics())
         described = await client.describe_topics([name for name in names if name in there])
+        policies = await _policies(client, [name for name in names if name in there and names[name] in COMPACTED])
     except (kafka_errors.KafkaError, OSError) as error:
         raise await _failure(config, error) from error
     finally:
@@ -103,12 +107,31 @@ async def check(config: Config) -> dict[Topic, int]:
     if len(together) > 1:
         mistakes += [f"{config.topics.name(t)} has {counts[t]} partitions" for t in CO_PARTITIONED if t in counts]
         mistakes.append("the input topics and the state topic must have the same number of partitions")
+    mistakes += [
+        f"{name} has cleanup.policy {policy!r} and must have 'compact', or what was said last of a model vanishes"
+        for name, policy in policies.items()
+        if policy != "compact"
+    ]
     if mistakes:
         prefix = config.topics.prefix
         advice = f"run `adaptive-stream topics create`, or mend them; they are found by topics.prefix {prefix!r}"
         advice += "; `adaptive-stream validate FILE --connect` tells whether this identity may see them"
         raise Fatal("topics: " + "; ".join(mistakes) + ". " + advice, exit_code=EX_CONFIG)
     return counts
+
+
+async def _policies(client: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, str]:
+    """Return the cleanup policy of each topic; without those whose settings this identity may not see."""
+    if not names:
+        return {}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": ""}) for name in names]
+    return {
+        name: value
+        for answer in await client.describe_configs(asked)
+        for code, _, _, name, entries in answer.resources
+        if not code
+        for _, value, *_ in entries
+    }
 
 
 async def _connect(config: Config) -> AIOKafkaAdminClient:

@@ -42,6 +42,14 @@ async def test_topics_that_are_not_partitioned_together_are_refused(
     assert f"{scene.prefix}feedback has 2 partitions" in worker.log.read_text()
 
 
+async def test_a_state_topic_that_is_not_compacted_is_refused(scene: Scene) -> None:
+    await scene.create(Topic.STATE)
+    await scene.open()
+    with pytest.raises(Fatal, match=r"state has cleanup.policy 'delete' and must have 'compact'") as refused:
+        await topics.check(scene.config())
+    assert refused.value.exit_code == 78
+
+
 async def test_missing_topics_are_all_named(scene: Scene) -> None:
     await scene.create(Topic.PREDICTIONS)
     with pytest.raises(Fatal) as refused:
