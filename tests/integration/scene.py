@@ -108,6 +108,11 @@ class Scene:
                     for topic in wanted
                 ]
             )
+
+            async def are_there() -> bool:  # a broker answers before it lists them
+                return {config.name(topic) for topic in wanted} <= set(await admin.list_topics())
+
+            await until(are_there, what="the broker lists the topics")
         finally:
             await admin.close()
 
