@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from adaptive_stream.client import Subscriber
-from adaptive_stream.contracts.events import Adaptation, AdaptationKind
+from adaptive_stream.contracts.codec import Codec
+from adaptive_stream.contracts.events import Adaptation, AdaptationKind, Trigger
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime.intake import home
-from tests.integration.scene import LIMIT_S, START_MS, prediction
+from tests.integration.scene import LIMIT_S, START_MS, prediction, until
 from tests.integration.worker import working
 
 if TYPE_CHECKING:
     from tests.integration.scene import Scene
+
+
+def adaptation(number: int) -> bytes:
+    event = Adaptation(
+        adaptation_id=f"d-{number}",
+        kind=AdaptationKind.FROZEN,
+        model_id="m0",
+        trigger=Trigger.CONTROL,
+        evidence={},
+        at="2013-06-01T00:00:00Z",
+    )
+    return Codec().encode(event)
 
 
 async def test_one_event_and_many_go_to_the_same_partition_for_a_key(scene: Scene) -> None:
@@ -47,6 +61,36 @@ async def test_a_subscriber_follows_what_an_order_led_to(scene: Scene) -> None:
                 assert event.caused_by == ["c-1"]
                 assert event.kind in (AdaptationKind.FROZEN, AdaptationKind.REJECTED)
                 break
+
+
+async def test_a_group_loses_nothing_when_a_member_dies_and_when_one_joins(scene: Scene) -> None:
+    await scene.open()
+    for number in range(30):
+        await scene.produce(Topic.ADAPTATIONS, adaptation(number), partition=number % 3)
+    seen: list[str] = []
+
+    def member() -> Subscriber:
+        return Subscriber(scene.bootstrap, Topic.ADAPTATIONS, prefix=scene.prefix, group=f"{scene.name}-readers")
+
+    async def follow(most: int) -> None:
+        async with asyncio.timeout(LIMIT_S), member() as subscriber:
+            async for record, event in subscriber.events():
+                assert isinstance(event, Adaptation)
+                assert record.topic == f"{scene.prefix}adaptations"
+                seen.append(event.adaptation_id)
+                if len(seen) >= most:
+                    break
+
+    await follow(7)  # the seventh's body never comes back
+    handled, failed = seen[:6], seen[6]
+    seen.clear()
+    both = asyncio.gather(follow(30), follow(30), return_exceptions=True)
+    await until(lambda: len(set(seen)) >= 24, what="the others come, and the failed one again")
+    both.cancel()
+    with suppress(asyncio.CancelledError):
+        await both
+    assert set(seen) == {f"d-{number}" for number in range(30)} - set(handled)
+    assert failed in seen
 
 
 async def test_a_subscriber_of_topics_that_do_not_exist_says_so(scene: Scene) -> None:
