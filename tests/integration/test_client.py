@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka.errors import InvalidTimestampError
 
 from adaptive_stream.client import Subscriber
 from adaptive_stream.contracts.codec import Codec
@@ -44,6 +46,30 @@ async def test_one_event_and_many_go_to_the_same_partition_for_a_key(scene: Scen
     assert len(records) == 2 * len(models)
     assert all(record.partition == home(record.key, 3) for record in records)
     assert {record.partition for record in records} == {0, 1, 2}
+
+
+async def test_a_publisher_goes_on_after_a_record_that_kafka_refuses(scene: Scene) -> None:
+    await scene.open()
+    tomorrow_ms = time.time_ns() // 1_000_000 + 24 * 3_600_000  # message.timestamp.after.max.ms is an hour
+    async with scene.publisher() as publisher:
+        await publisher.send(Topic.PREDICTIONS, prediction(0))
+        for refused in range(2):
+            with pytest.raises(InvalidTimestampError):
+                await publisher.send(Topic.PREDICTIONS, prediction(10 + refused), time_ms=tomorrow_ms)
+            await publisher.send(Topic.PREDICTIONS, prediction(1 + refused))
+        await publisher.send_many(Topic.PREDICTIONS, [(prediction(3), START_MS)])
+    records = (await scene.read(Topic.PREDICTIONS))[Topic.PREDICTIONS]
+    ids = [Codec().decode(Topic.PREDICTIONS, record.value).prediction_id for record in records]  # type: ignore[union-attr]
+    assert ids == [prediction(number).prediction_id for number in range(4)]
+
+
+async def test_a_publisher_makes_no_topic_that_is_missing(scene: Scene) -> None:
+    with pytest.raises(LookupError, match=f"{scene.prefix}control"):
+        async with scene.publisher():
+            raise AssertionError("never entered")
+    with pytest.raises(LookupError):  # asking made none
+        async with scene.publisher():
+            raise AssertionError("never entered")
 
 
 async def test_a_subscriber_follows_what_an_order_led_to(scene: Scene) -> None:
