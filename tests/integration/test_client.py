@@ -8,18 +8,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka.errors import InvalidTimestampError
+from aiokafka.errors import InvalidTimestampError, KafkaTimeoutError
 
-from adaptive_stream.client import Subscriber
+from adaptive_stream.client import Publisher, Subscriber
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.events import Adaptation, AdaptationKind, Trigger
 from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.embedded import EmbeddedKafka
+from adaptive_stream.embedded.broker import _free_ports
 from adaptive_stream.runtime.intake import home
-from tests.integration.scene import LIMIT_S, START_MS, prediction, until
+from tests.integration.scene import LIMIT_S, START_MS, Scene, prediction, until
 from tests.integration.worker import working
 
 if TYPE_CHECKING:
-    from tests.integration.scene import Scene
+    from pathlib import Path
 
 
 def adaptation(number: int) -> bytes:
@@ -61,6 +63,38 @@ async def test_a_publisher_goes_on_after_a_record_that_kafka_refuses(scene: Scen
     records = (await scene.read(Topic.PREDICTIONS))[Topic.PREDICTIONS]
     ids = [Codec().decode(Topic.PREDICTIONS, record.value).prediction_id for record in records]  # type: ignore[union-attr]
     assert ids == [prediction(number).prediction_id for number in range(4)]
+
+
+async def test_a_publisher_whose_broker_is_gone_gives_up_in_time_goes_on_once_it_is_back_and_ends_without_it(
+    names: str, tmp_path: Path
+) -> None:
+    (port,) = _free_ports(1)
+    scene = Scene(bootstrap=f"127.0.0.1:{port}", name=names, settings=("topics.partitions=1",))
+    broker = EmbeddedKafka(port=port, folder=tmp_path / "kafka")
+    await asyncio.to_thread(broker.start)
+    try:
+        await scene.open()
+        async with Publisher(scene.bootstrap, prefix=scene.prefix, timeout_s=20.0) as publisher:
+            await publisher.send(Topic.PREDICTIONS, prediction(0))
+            broker.kill(1)
+            publisher._line._timeout_s = 1.0
+            for number in (1, 1):  # the same id: the first try may still arrive
+                with pytest.raises(KafkaTimeoutError, match="may still arrive"):
+                    await publisher.send(Topic.PREDICTIONS, prediction(number))
+            await asyncio.to_thread(broker.restart, 1)
+            publisher._line._timeout_s = 20.0
+            await publisher.send(Topic.PREDICTIONS, prediction(2))
+            records = (await scene.read(Topic.PREDICTIONS))[Topic.PREDICTIONS]
+            ids = [Codec().decode(Topic.PREDICTIONS, record.value).prediction_id for record in records]  # type: ignore[union-attr]
+            assert [*dict.fromkeys(ids)] == [prediction(number).prediction_id for number in range(3)]
+            broker.kill(1)
+            publisher._line._timeout_s = 1.0
+            with pytest.raises(KafkaTimeoutError):
+                await publisher.send_many(Topic.PREDICTIONS, [(prediction(3), START_MS)])
+            left_at = time.monotonic()
+        assert time.monotonic() - left_at < LIMIT_S / 2, "what can never be sent does not hold up the end"
+    finally:
+        broker.stop()
 
 
 async def test_a_publisher_makes_no_topic_that_is_missing(scene: Scene) -> None:
