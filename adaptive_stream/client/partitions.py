@@ -22,11 +22,15 @@ SHARED_OPTIONS = frozenset(
         "client_id",
         "request_timeout_ms",
         "metadata_max_age_ms",
+        "connections_max_idle_ms",
+        "retry_backoff_ms",
         "security_protocol",
         "ssl_context",
         "sasl_mechanism",
         "sasl_plain_username",
         "sasl_plain_password",
+        "sasl_kerberos_service_name",
+        "sasl_kerberos_domain_name",
         "sasl_oauth_token_provider",
     }
 )
@@ -34,6 +38,7 @@ SHARED_OPTIONS = frozenset(
 
 
 PATIENCE_S = 5.0  # a topic that was made just now has no leader for a moment
+SETTLE_S = 1.0  # and the other brokers of a cluster, or one that has just started, do not know it yet
 TURN_S = 0.1
 
 
@@ -56,12 +61,13 @@ async def partition_counts(
     client = AIOKafkaClient(**{name: value for name, value in options.items() if name in SHARED_OPTIONS})
     try:
         await client.bootstrap()
-        deadline = time.monotonic() + (0.0 if is_partial else PATIENCE_S)
+        began_at = time.monotonic()
         while True:
             request = MetadataRequest(list(names), allow_auto_topic_creation=False)
             described = (await client.send(client.get_random_node(), request)).to_object()["topics"]
             errors = {found["topic"]: kafka_errors.for_code(found["error_code"]) for found in described}
-            if not any(_may_mend(error) for error in errors.values()) or time.monotonic() > deadline:
+            waited_s = time.monotonic() - began_at
+            if all(waited_s >= _patience_s(error, is_partial=is_partial) for error in errors.values()):
                 break
             await asyncio.sleep(TURN_S)
     finally:
@@ -70,9 +76,11 @@ async def partition_counts(
     return {found["topic"]: len(found["partitions"]) for found in described if not found["error_code"]}
 
 
-def _may_mend(error: type[kafka_errors.BrokerResponseError]) -> bool:
-    # a missing topic counts as retriable to the client, which hopes that somebody makes it
-    return bool(error.retriable) and error is not kafka_errors.UnknownTopicOrPartitionError
+def _patience_s(error: type[kafka_errors.BrokerResponseError], *, is_partial: bool) -> float:
+    """Return for how long an answer is worth another question."""
+    if error is kafka_errors.UnknownTopicOrPartitionError:
+        return SETTLE_S
+    return PATIENCE_S if error.retriable and not is_partial else 0.0
 
 
 def _complain(errors: Mapping[str, type[kafka_errors.BrokerResponseError]], *, is_partial: bool) -> None:

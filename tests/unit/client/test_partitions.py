@@ -3,14 +3,17 @@
 # ruff: noqa: ANN401 - the fake takes what aiokafka takes
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.client import AIOKafkaClient
 
 from adaptive_stream.client import partitions
-from adaptive_stream.client.partitions import partition_counts
+from adaptive_stream.client.partitions import SHARED_OPTIONS, partition_counts
 
 if TYPE_CHECKING:
     from aiokafka.protocol.metadata import MetadataRequest
@@ -50,6 +53,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeClient.made = []
     monkeypatch.setattr(partitions, "AIOKafkaClient", FakeClient)
     monkeypatch.setattr(partitions, "TURN_S", 0.0)
+    monkeypatch.setattr(partitions, "SETTLE_S", 0.01)
 
 
 async def ask(*answers: dict[str, int], **options: Any) -> dict[str, int]:
@@ -66,6 +70,12 @@ async def test_asking_makes_no_topic_and_uses_only_what_is_about_the_connection(
     assert client.options == {"bootstrap_servers": "host:1"}
     (request,) = client.requests
     assert request._allow_auto_topic_creation is False
+
+
+def test_every_option_about_the_connection_is_used() -> None:
+    clients = (AIOKafkaClient, AIOKafkaProducer, AIOKafkaConsumer)
+    shared = set.intersection(*(set(inspect.signature(client).parameters) for client in clients))
+    assert shared - {"loop", "api_version"} == SHARED_OPTIONS
 
 
 async def test_a_topic_that_is_missing_is_named_and_the_others_are_not() -> None:
@@ -91,6 +101,15 @@ async def test_a_missing_topic_is_told_where_a_part_is_enough_too() -> None:
 async def test_a_topic_without_a_leader_is_asked_for_again() -> None:
     assert await ask({"a": NO_LEADER, "b": 0}, {"a": NO_LEADER, "b": 0}, {"a": 0, "b": 0}) == {"a": 3, "b": 3}
     assert len(FakeClient.made[0].requests) == 3
+
+
+@pytest.mark.parametrize("is_partial", [False, True])
+async def test_a_topic_that_another_broker_has_just_made_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, *, is_partial: bool
+) -> None:
+    monkeypatch.setattr(partitions, "SETTLE_S", 60.0)
+    answers = [{"a": MISSING, "b": 0}, {"a": 0, "b": 0}]
+    assert await ask(*answers, is_partial=is_partial) == {"a": 3, "b": 3}
 
 
 async def test_a_leader_that_never_comes_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
