@@ -139,8 +139,8 @@ class Subscriber:
         """Yield each event for ever, with its record: topic, partition, offset, timestamp in ms, key, headers.
 
         A loop that is left may be begun again: it goes on with the next event, and with that the one before counts as
-        handled. A record that is no event this client
-        can read is counted in ``skipped``; a tombstone, which compaction leaves, is passed over.
+        handled. A record that is no event this client can read is counted in ``skipped``; a tombstone, which compaction
+        leaves, is passed over.
 
         Raises:
             ValueError: a topic carries no events; use ``poll``.
