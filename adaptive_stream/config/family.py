@@ -5,6 +5,7 @@ Owns what is legal in a family. Never reads a file. A part of the tree.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -104,10 +105,7 @@ class Family(Tree):
         given = data.get("alerts") or {}
         if not isinstance(given, dict) or not all(isinstance(rule, dict | Rule) for rule in given.values()):
             raise ValueError("alerts holds rules by name, as alerts: {AccuracyDegraded: {medium: 0.03}}")
-        tolerance = data.get("tolerance", 1.0)
-        if not isinstance(tolerance, int | float) or not tolerance > 0:
-            return data
-        rules = default_rules(str(data.get("task", "binary")), float(tolerance))
+        rules = default_rules(str(data.get("task", "binary")), _tolerance(data.get("tolerance", 1.0)))
         for name, rule in given.items():
             rules[name] = {**rules.get(name, {}), **(rule if isinstance(rule, dict) else rule.model_dump())}
         return {**data, "alerts": rules}
@@ -150,3 +148,12 @@ class Family(Tree):
                     "tolerance leaves no room above monitor.baseline for ErrorIncreased: no alert could fire"
                 )
         return unless(mistakes, self)
+
+
+def _tolerance(given: Any) -> float:  # noqa: ANN401 - what the file holds
+    """Return a tolerance as the field will read it: a text, as YAML reads 1e3, is a number; 1 for what it refuses."""
+    try:
+        tolerance = float(given)
+    except (TypeError, ValueError, OverflowError):
+        return 1.0
+    return tolerance if math.isfinite(tolerance) and tolerance > 0 else 1.0

@@ -199,3 +199,19 @@ def test_a_file_names_the_line_of_each_mistake(tmp_path: Path) -> None:
 def test_a_rule_is_frozen() -> None:
     with pytest.raises(ValidationError):
         Rule(metric="auc", medium=0.5).medium = 0.4  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize("tolerance", ["1e3", "'1000'", "1_000.0"])
+def test_a_tolerance_that_yaml_reads_as_text_has_the_default_rules(tolerance: str) -> None:
+    regression = ["task=regression", f"tolerance={tolerance}", "monitor.baseline=10"]
+    found = family(*regression)
+    assert found.tolerance == 1_000
+    assert set(found.alerts) == set(default_rules("regression", 1.0))
+    assert found.alerts["ErrorIncreased"].medium == 50
+
+
+@pytest.mark.parametrize("tolerance", ["many", "[1]", "~", "0", "-1", ".nan", ".inf", "'-inf'", "1" + "0" * 400])
+def test_a_tolerance_that_is_none_is_the_one_mistake(tolerance: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        family("task=regression", f"tolerance={tolerance}", "monitor.baseline=10")
+    assert [mistake.path for mistake in refused.value.mistakes] == ["families.f.tolerance"]
