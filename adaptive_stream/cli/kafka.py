@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     brokers: Annotated[int, typer.Option(help="How many nodes.", min=1, max=5)] = 1,
-    port: Annotated[int, typer.Option(help="Of the first node; 0 takes a free one.")] = 9092,
+    port: Annotated[int, typer.Option(help="Of the first node; 0 takes a free one.", min=0, max=65_535)] = 9092,
     as_json: AsJson = False,
 ) -> None:
     """Start Kafka in the background; `kafka down` stops it and removes its data."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import shutil
 import socket
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 START_S = 90.0  # 2 s on an idle machine; shared ones have taken a minute
 ATTEMPTS = 3  # a free port may be taken between its choice and its use
+STARTED = b"Kafka Server started"  # Kafka's own words, at level info of kafka.server
 JVM = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 LOGGING = """\
 status = error
@@ -79,6 +81,7 @@ class EmbeddedKafka:
         self._further: list[dict[str, int]] = []
         self._ports: list[tuple[int, int]] = []
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._log_starts: dict[int, int] = {}  # bytes of a node's log that are from before its launch
         self._command: list[str] = []
 
     @property
@@ -106,8 +109,10 @@ class EmbeddedKafka:
         """Start the brokers and wait until they answer.
 
         Raises:
-            EmbeddedKafkaError: with the end of the log.
+            EmbeddedKafkaError: the port is taken; or with the end of the log.
         """
+        if self._port:
+            _check_free(self._port)
         self._command = [str(find_java()), *JVM, "-cp", class_path()]
         for attempt in range(1, ATTEMPTS + 1):
             with contextlib.ExitStack() as undo:
@@ -225,6 +230,8 @@ class EmbeddedKafka:
 
     def _launch(self, node: int) -> None:
         assert self.folder is not None, "laid out before"
+        log = self._log(node)
+        self._log_starts[node] = log.stat().st_size if log.exists() else 0
         self._processes[node] = start_child(
             [*self._with_logging(node), "kafka.Kafka", f"{self.folder}/node-{node}.properties"],
             self.folder / f"node-{node}.out",
@@ -232,19 +239,47 @@ class EmbeddedKafka:
         )
 
     def _wait(self, node: int) -> None:
-        """Wait until the broker takes connections: in KRaft it opens the port when it is ready to serve."""
+        """Wait until the broker says that it has started, and takes connections.
+
+        Its port alone proves nothing: another process may have taken it, and answers while the broker still fails.
+        """
         process, deadline = self._processes[node], time.monotonic() + START_S
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise EmbeddedKafkaError(f"Kafka node {node} ended with code {process.returncode}:\n{self._tail(node)}")
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self._ports[node - 1][0]), timeout=1.0):
-                return
+            if self._says_started(node):
+                address = (HOST, self._ports[node - 1][0])
+                with contextlib.suppress(OSError), socket.create_connection(address, timeout=1.0):
+                    return
             time.sleep(0.05)
         raise EmbeddedKafkaError(f"Kafka node {node} did not answer within {START_S:g} s:\n{self._tail(node)}")
+
+    def _says_started(self, node: int) -> bool:
+        try:
+            with self._log(node).open("rb") as log:
+                log.seek(self._log_starts[node])
+                return STARTED in log.read()
+        except FileNotFoundError:
+            return False
+
+    def _log(self, node: int) -> Path:
+        assert self.folder is not None, "laid out before"
+        return self.folder / f"node-{node}.log"
 
     def _tail(self, node: int) -> str:
         texts = [self.folder / f"node-{node}.{end}" for end in ("out", "log")] if self.folder else []
         return "\n".join(path.read_text(errors="replace")[-2000:] for path in texts if path.exists())
+
+
+def _check_free(port: int) -> None:
+    """Raise where a port cannot be had: Kafka would end over it, while whoever holds the port takes connections."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka does: closed connections do not hold it
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            raise EmbeddedKafkaError(f"port {port} {why}; --port 0 takes a free one") from error
 
 
 def _free_ports(count: int) -> list[int]:
