@@ -28,12 +28,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def loaded(files: list[Path] | None, settings: list[str] | None) -> Config:
     """Return the configuration, or leave with 78 and every mistake on standard error."""
+    from adaptive_stream.cli.page.markup import printable
     from adaptive_stream.config import ConfigError, load
 
     try:
         return load(files or [], os.environ, settings or [])
     except ConfigError as error:
-        typer.echo(str(error), err=True)
+        typer.echo("\n".join(map(printable, str(error).splitlines())), err=True)
         raise typer.Exit(78) from error
 
 

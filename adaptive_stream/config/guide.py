@@ -25,6 +25,9 @@ HEAD = """\
 Made by `adaptive-stream config guide`. YAML files, then environment variables, then `--set`; later ones win. A setting
 `batch.commit_interval_ms` is `ADAPTIVE_STREAM__BATCH__COMMIT_INTERVAL_MS` in the environment and
 `--set batch.commit_interval_ms=100` on the command line. Units are in the names. An unknown setting is a mistake.
+
+In the environment and behind `--set` a text is taken as it is written, a password always. Where there may be none, an
+empty text is none. A text that is no secret may stand within quotes, and `null` is none. All else is read as YAML.
 """
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}  # of annotated_types, which pydantic keeps as metadata
 

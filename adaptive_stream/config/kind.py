@@ -6,7 +6,9 @@ are explained.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_origin
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -37,9 +39,35 @@ def kind_at(location: Sequence[str | int]) -> Any:  # noqa: ANN401 - a type, or 
 
 
 def is_text(path: Path_) -> bool:
-    """Say whether a place of the tree holds a text, a secret one perhaps."""
+    """Say whether a place of the tree holds a text, a path or a secret perhaps."""
+    return not {str, SecretStr, Path}.isdisjoint(_forms(kind_at(path)))
+
+
+def is_secret(path: Path_) -> bool:
+    """Say whether a place of the tree holds a secret."""
+    return SecretStr in _forms(kind_at(path))
+
+
+def is_optional(path: Path_) -> bool:
+    """Say whether a place of the tree may hold None."""
+    return NoneType in _forms(kind_at(path))
+
+
+def _forms(kind: Any) -> set[Any]:  # noqa: ANN401 - a type, or a form of typing
+    """Return the types that a value of a kind may have."""
+    if get_origin(kind) is Annotated:
+        return _forms(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return {form for choice in get_args(kind) for form in _forms(choice)}
+    return {kind}
+
+
+def nothing(path: Path_) -> dict[str, Any] | list[Any] | None:
+    """Return what a place holds where nothing is written, as in a block of which every line is a comment."""
     kind = kind_at(path)
-    return bool({str, SecretStr} & {kind, *get_args(kind)}) and get_origin(kind) not in (dict, list)
+    if get_origin(kind) is list:
+        return []
+    return {} if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)) else None
 
 
 def dotted(path: Sequence[str | int]) -> str:

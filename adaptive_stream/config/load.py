@@ -1,7 +1,7 @@
 """From files, environment and command line to one frozen tree, or to all mistakes at once.
 
-Owns the precedence, and the words for what is wrong. Never guesses: an unknown name is a mistake, with what was probably
-meant. Called by the verbs.
+Owns the precedence, and the words for what is wrong. Never guesses: an unknown name is a mistake, with what was
+probably meant. Called by the verbs.
 """
 
 from __future__ import annotations

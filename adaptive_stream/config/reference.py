@@ -167,6 +167,8 @@ def _csv(path: Path) -> _Rows:
         raise UnfitError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UnfitError([f"{path}: is no CSV file in UTF-8: {error}"]) from error
+    except ValueError as error:  # a path with a NUL, or with half a character
+        raise UnfitError([f"{str(path)!r}: no file can be named so"]) from error
     return _Rows(names, rows, max(count, 0))
 
 
@@ -184,7 +186,7 @@ def _parquet(path: Path, known: Collection[str]) -> _Rows:
         if doubled:
             raise UnfitError(doubled)
         table = file.read(columns=[name for name in names if name in known])
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UnfitError([f"{path}: cannot be read as Parquet: {error}"]) from error
     places = list(_evenly(table.num_rows)) if table.num_rows else []
     columns: dict[str, list[Any]] = table.take(places).to_pydict()
