@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from adaptive_stream.config.node import Tree, unless
+from adaptive_stream.config.node import ClashError, Tree
 from adaptive_stream.config.reference import Reference  # noqa: TC001 - pydantic reads it
 
 LEAST_COUNTED = 256  # events of a reference that must be left when its bins are made
@@ -84,7 +84,7 @@ class DriftConfig(Tree):
 
     @model_validator(mode="after")
     def _enough(self) -> DriftConfig:
-        mistakes: list[str] = []
         if self.reference_predictions - self.sampled < LEAST_COUNTED:
-            mistakes.append(f"reference_predictions leaves fewer than {LEAST_COUNTED} events to count")
-        return unless(mistakes, self)
+            why = f"reference_predictions leaves fewer than {LEAST_COUNTED} events to count"
+            raise ClashError((why, ["reference_predictions"]))
+        return self

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from adaptive_stream.config.drift import DriftConfig
-from adaptive_stream.config.node import Name, Tree, unless
+from adaptive_stream.config.node import ClashError, Name, Setting, Tree, unless
 from adaptive_stream.config.reference import CONFIDENCE, OUTPUT
 from adaptive_stream.config.rule import COMPARABLE, MAX_RULES, Rule, default_rules, figures_of, is_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Feature(Tree):
@@ -26,13 +29,13 @@ class Feature(Tree):
 
     @model_validator(mode="after")
     def _levels(self) -> Feature:
-        mistakes: list[str] = []
+        mistakes: list[tuple[str, list[Setting]]] = []
         if self.kind == "categorical" and not self.levels:
-            mistakes.append("a categorical feature needs levels")
+            mistakes.append(("a categorical feature needs levels", ["kind", "levels"]))
         if self.kind == "numeric" and self.levels:
-            mistakes.append("a numeric feature has no levels; is it categorical?")
+            mistakes.append(("a numeric feature has no levels; is it categorical?", ["kind", "levels"]))
         if len(set(self.levels)) != len(self.levels):
-            mistakes.append("levels must differ from each other")
+            mistakes.append(("levels must differ from each other", ["levels"]))
         return unless(mistakes, self)
 
 
@@ -72,7 +75,8 @@ class Monitor(Tree):
     @model_validator(mode="after")
     def _grids(self) -> Monitor:
         if self.status_interval_s % self.evaluate_every_s:
-            raise ValueError("status_interval_s must be a multiple of evaluate_every_s")
+            settings = ["status_interval_s", "evaluate_every_s"]
+            raise ClashError(("status_interval_s must be a multiple of evaluate_every_s", settings))
         return self
 
 
@@ -112,42 +116,44 @@ class Family(Tree):
 
     @model_validator(mode="after")
     def _whole(self) -> Family:
-        mistakes: list[str] = []
+        mistakes: list[tuple[str, list[Setting]]] = []
         if self.task == "multiclass" and len(set(self.classes)) < 2:
-            mistakes.append("multiclass needs classes, at least two different ones")
+            mistakes.append(("multiclass needs classes, at least two different ones", ["task", "classes"]))
         if self.task != "multiclass" and self.classes:
-            mistakes.append(f"classes belong to task: multiclass, this is {self.task}")
+            mistakes.append((f"classes belong to task: multiclass, this is {self.task}", ["task", "classes"]))
         names = [feature.name for feature in self.features]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            mistakes.append(f"features are named twice: {', '.join(twice)}")
+            mistakes.append((f"features are named twice: {', '.join(twice)}", ["features"]))
         # in a reference file, in statuses and in alerts a column is known by its name alone
-        mistakes += [
-            f"no feature can be named {name!r}, which is watched beside the features: name it last_{name}, for example"
-            for name in names
-            if name in {OUTPUT, CONFIDENCE} or re.fullmatch(r"projection_\d+", name)
-        ]
+        for name in names:
+            if name in {OUTPUT, CONFIDENCE} or re.fullmatch(r"projection_\d+", name):
+                why = f"no feature can be named {name!r}, which is watched beside the features"
+                mistakes.append((f"{why}: name it last_{name}, for example", ["features"]))
         known = figures_of(self.task)
-        mistakes += [
-            f"alerts.{name}: {rule.metric} is no figure of task: {self.task}"
-            for name, rule in self.alerts.items()
-            if rule.metric not in known
-        ]
-        if self.monitor.auc_labels == 0:
-            lost = [name for name, rule in self.alerts.items() if rule.metric == "auc"]
-            mistakes += [f"alerts.{name}: there is no auc without monitor.auc_labels" for name in lost]
+        for name, rule in self.alerts.items():
+            if rule.metric not in known:
+                why = f"alerts.{name}: {rule.metric} is no figure of task: {self.task}"
+                mistakes.append((why, ["task", ("alerts", name)]))
+            if rule.metric == "auc" and self.monitor.auc_labels == 0:
+                why = f"alerts.{name}: there is no auc without monitor.auc_labels"
+                mistakes.append((why, [("monitor", "auc_labels"), ("alerts", name)]))
+        return unless([*mistakes, *self._mistaken_baseline()], self)
+
+    def _mistaken_baseline(self) -> Iterator[tuple[str, list[Setting]]]:
+        place: Setting = ("monitor", "baseline")
         baseline = self.monitor.baseline
-        if baseline is not None and self.task != "regression" and not 0 <= baseline <= 1:
-            mistakes.append("monitor.baseline of an accuracy is between 0 and 1")
-        if baseline is not None and self.task == "regression":
-            # scores are 1 - error / tolerance, cut off at 0: nothing is worse than an error of one tolerance
-            if baseline < 0:
-                mistakes.append("monitor.baseline of an error is not negative")
-            elif baseline + self.alerts["ErrorIncreased"].first_level >= self.tolerance:
-                mistakes.append(
-                    "tolerance leaves no room above monitor.baseline for ErrorIncreased: no alert could fire"
-                )
-        return unless(mistakes, self)
+        if baseline is None:
+            return
+        if self.task != "regression":
+            if not 0 <= baseline <= 1:
+                yield "monitor.baseline of an accuracy is between 0 and 1", [place, "task"]
+        elif baseline < 0:
+            yield "monitor.baseline of an error is not negative", [place, "task"]
+        # scores are 1 - error / tolerance, cut off at 0: nothing is worse than an error of one tolerance
+        elif baseline + self.alerts["ErrorIncreased"].first_level >= self.tolerance:
+            why = "tolerance leaves no room above monitor.baseline for ErrorIncreased: no alert could fire"
+            yield why, [place, "tolerance", ("alerts", "ErrorIncreased")]
 
 
 def _tolerance(given: Any) -> float:  # noqa: ANN401 - what the file holds

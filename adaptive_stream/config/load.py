@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr, ValidationError
 
 from adaptive_stream.config.kind import dotted, fields_at
+from adaptive_stream.config.node import ClashError
 from adaptive_stream.config.reference import UnfitError, read_reference
 from adaptive_stream.config.source import Mistake, Sources
 from adaptive_stream.config.tree import Config
@@ -81,7 +82,7 @@ def _read_references(config: Config, sources: Sources) -> Iterator[Mistake]:
             family.drift.adopt(read_reference(Path(family.drift.reference_file), family))
         except UnfitError as error:
             for mistake in error.mistakes:
-                yield Mistake(sources.place(path), dotted(path), mistake)
+                yield Mistake(str(sources.place(path)), dotted(path), mistake)
 
 
 def show(config: Config) -> dict[str, Any]:
@@ -113,13 +114,17 @@ def _explain(error: ValidationError, sources: Sources) -> Iterator[Mistake]:
                 close = difflib.get_close_matches(given.lower(), names, n=1)
                 hint = f'; did you mean "{names[close[0]]}"?' if close else ""
                 message = f"{given!r} is not one of {allowed}{hint}"
+            case "value_error" if isinstance(detail["ctx"]["error"], ClashError):
+                for what, settings in detail["ctx"]["error"].mistakes:
+                    yield Mistake(str(sources.blamed(location, settings)), path, what)
+                continue
             case "value_error":
                 message = detail["msg"].removeprefix("Value error, ")
             case _:
                 is_secret = path.startswith("kafka.security")
                 given = "" if is_secret or isinstance(detail["input"], dict | list) else f", not {detail['input']!r}"
                 message = detail["msg"].replace("Input should be", "should be") + given
-        yield Mistake(sources.place(location), path, message)
+        yield Mistake(str(sources.place(location)), path, message)
 
 
 def _allowed(expected: str) -> list[str]:

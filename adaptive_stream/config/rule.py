@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from adaptive_stream.config.node import Tree
+from adaptive_stream.config.node import ClashError, Tree
 from adaptive_stream.contracts.figure import ARRIVED, BETTER_HIGH, DRIFT, ESTIMATED, FLOW, LABELLED, REPORTED, SERVED
 
 MAX_RULES = 64
@@ -67,27 +67,30 @@ class Rule(Tree):
     @model_validator(mode="after")
     def _levels(self) -> Rule:
         if self.medium is None and self.high is None:
-            raise ValueError("a rule needs a level: medium, high or both")
+            raise ClashError(("a rule needs a level: medium, high or both", ["medium", "high"]))
         if self.compare != "absolute" and self.metric in FLOW | DRIFT:
-            raise ValueError(f"{self.metric} has no baseline; compare: absolute")
-        for level in (self.medium, self.high):
+            raise ClashError((f"{self.metric} has no baseline; compare: absolute", ["compare", "metric"]))
+        for name in ("medium", "high"):
+            level: float | None = getattr(self, name)
             if level is not None and self.compare == "delta" and level <= 0:
-                raise ValueError("a delta is a distance to the baseline, above 0")
+                raise ClashError(("a delta is a distance to the baseline, above 0", [name, "compare"]))
             if level is not None and self.compare == "ratio" and (level >= 1 if self.is_below else level <= 1):
-                raise ValueError(
-                    f"a ratio to the baseline is {'below' if self.is_below else 'above'} 1 on the bad side"
-                )
+                why = f"a ratio to the baseline is {'below' if self.is_below else 'above'} 1 on the bad side"
+                raise ClashError((why, [name, "compare", "when"]))
         if self.medium is not None and self.high is not None:
             is_absolute_below = self.is_below and self.compare != "delta"
             if self.high > self.medium if is_absolute_below else self.high < self.medium:
-                raise ValueError("high must be further on the bad side than medium")
+                raise ClashError(
+                    ("high must be further on the bad side than medium", ["medium", "high", "when", "compare"])
+                )
         if self.clear is not None:
             is_low_bad = self.is_below and self.compare != "delta"
             if self.clear < self.first_level if is_low_bad else self.clear > self.first_level:
-                raise ValueError(
+                why = (
                     f"clear ({self.clear:g}) must not be further on the bad side than the level at which the alert"
                     f" begins ({self.first_level:g}); give both"
                 )
+                raise ClashError((why, ["clear", "medium", "high", "when", "compare"]))
         return self
 
     @property

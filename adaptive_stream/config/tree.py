@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from adaptive_stream.config.family import Family  # noqa: TC001 - pydantic needs it at run time
-from adaptive_stream.config.node import Name, Tree, unless
+from adaptive_stream.config.node import ClashError, Name, Setting, Tree, unless
 from adaptive_stream.config.provider import load_provider
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.topics import Topic  # noqa: TC001 - part of the public signature
@@ -56,24 +56,29 @@ class Security(Tree):
     @model_validator(mode="after")
     def _complete(self) -> Security:
         has_password = self.password is not None or self.password_file is not None
+        proof: list[Setting] = ["protocol", "mechanism", "token_provider", "username", "password", "password_file"]
         if self.mechanism == "OAUTHBEARER":
             if self.token_provider is None or self.username is not None or has_password:
-                raise ValueError("OAUTHBEARER needs token_provider, and neither username nor password")
+                raise ClashError(("OAUTHBEARER needs token_provider, and neither username nor password", proof))
         elif self.token_provider is not None:
-            raise ValueError("token_provider belongs to mechanism: OAUTHBEARER")
+            raise ClashError(("token_provider belongs to mechanism: OAUTHBEARER", proof[1:3]))
         elif self.protocol.startswith("SASL") and not (self.mechanism and self.username and has_password):
-            raise ValueError(
+            why = (
                 f"{self.protocol} needs mechanism, username and password (or password_file); OAUTHBEARER token_provider"
             )
+            raise ClashError((why, proof))
         if self.mechanism is not None and not self.protocol.startswith("SASL"):
-            raise ValueError(f"mechanism belongs to SASL_SSL or SASL_PLAINTEXT, the protocol is {self.protocol}")
+            why = f"mechanism belongs to SASL_SSL or SASL_PLAINTEXT, the protocol is {self.protocol}"
+            raise ClashError((why, proof[:2]))
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file go together")
-        for path in (self.ca_file, self.cert_file, self.key_file, self.key_password_file, self.password_file):
+            raise ClashError(("cert_file and key_file go together", ["cert_file", "key_file"]))
+        for name in ("ca_file", "cert_file", "key_file", "key_password_file", "password_file"):
+            path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
-                raise ValueError(f"the file {path} does not exist")
+                raise ClashError((f"the file {path} does not exist", [name]))
         if (self.ca_file or self.cert_file) and not self.protocol.endswith("SSL"):
-            raise ValueError(f"certificates belong to SSL or SASL_SSL, the protocol is {self.protocol}")
+            why = f"certificates belong to SSL or SASL_SSL, the protocol is {self.protocol}"
+            raise ClashError((why, ["protocol", "ca_file", "cert_file"]))
         return self
 
 
@@ -111,11 +116,13 @@ class Kafka(Tree):
 
     @model_validator(mode="after")
     def _timeouts(self) -> Kafka:
-        mistakes: list[str] = []
+        mistakes: list[tuple[str, list[Setting]]] = []
         if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
-            mistakes.append("heartbeat_interval_ms must be at most a third of session_timeout_ms")
+            why = "heartbeat_interval_ms must be at most a third of session_timeout_ms"
+            mistakes.append((why, ["heartbeat_interval_ms", "session_timeout_ms"]))
         if self.request_timeout_ms <= max(self.session_timeout_ms, self.rebalance_timeout_ms):
-            mistakes.append("request_timeout_ms must be above session_timeout_ms and rebalance_timeout_ms")
+            why = "request_timeout_ms must be above session_timeout_ms and rebalance_timeout_ms"
+            mistakes.append((why, ["request_timeout_ms", "session_timeout_ms", "rebalance_timeout_ms"]))
         return unless(mistakes, self)
 
 
@@ -213,18 +220,24 @@ class Config(Tree):
 
     @model_validator(mode="after")
     def _together(self) -> Config:
-        mistakes: list[str] = []
+        mistakes: list[tuple[str, list[Setting]]] = []
+        interval: Setting = ("batch", "commit_interval_ms")
         batches = self.state.snapshot_interval_s * 1000 / self.batch.commit_interval_ms
         if self.state.journal_ring < 4 * batches:
-            mistakes.append(
+            why = (
                 f"state.journal_ring must be at least {int(4 * batches)}: four times the batches between two snapshots"
             )
+            mistakes.append((why, [("state", "journal_ring"), ("state", "snapshot_interval_s"), interval]))
         if self.batch.commit_interval_ms * 4 > self.kafka.transaction_timeout_ms:
-            mistakes.append("kafka.transaction_timeout_ms must be at least four times batch.commit_interval_ms")
+            why = "kafka.transaction_timeout_ms must be at least four times batch.commit_interval_ms"
+            mistakes.append((why, [("kafka", "transaction_timeout_ms"), interval]))
         seen: dict[str, str] = {}
         for name, family in self.families.items():
             mistakes += [
-                f"families.{name}: the pattern {pattern!r} is taken by family {seen[pattern]!r} before"
+                (
+                    f"families.{name}: the pattern {pattern!r} is taken by family {seen[pattern]!r} before",
+                    [("families", name, "match"), ("families", seen[pattern], "match")],
+                )
                 for pattern in family.match
                 if seen.get(pattern, name) != name
             ]

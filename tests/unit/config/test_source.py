@@ -123,3 +123,77 @@ def test_a_path_is_what_is_written(tmp_path: Path) -> None:
     path = written(tmp_path, "secret", "pass #1")
     config = load([], {}, [MATCH, f"kafka.security.password_file={path}"])
     assert config.kafka.security.secret_password() == "secret"
+
+
+# -- whose mistake it is -----------------------------------------------------------------------------------------------
+
+
+def test_what_replaces_a_list_takes_its_lines_away(tmp_path: Path) -> None:
+    path = written(tmp_path, FAMILY + "    features:\n      - {name: a}\n      - {name: b, kind: numeric}\n")
+    variable = "ADAPTIVE_STREAM__FAMILIES__F__FEATURES"
+    found = mistakes(files=[path], environ={variable: "[{name: a}, {name: b, kind: numbers}]"})
+    assert [(source, setting) for source, setting, _ in found] == [(variable, "families.f.features.1.kind")]
+    second = written(tmp_path, FAMILY + "    features: [{name: a}, {kind: numeric}]\n", "second.yaml")
+    found = mistakes(files=[path, second])
+    assert [(source, setting) for source, setting, _ in found] == [(f"{second}:4:27", "families.f.features.1.name")]
+
+
+def test_what_replaces_a_block_takes_its_lines_away(tmp_path: Path) -> None:
+    path = written(tmp_path, FAMILY + "http:\n  port: 1\n")
+    second = written(tmp_path, "http: 8080\n", "second.yaml")
+    assert [source for source, _, _ in mistakes(files=[path, second])] == [f"{second}:1:1"]
+    [(source, setting, _)] = mistakes("http=8080", "http.port=many", files=[path])
+    assert (source, setting) == ("--set http.port", "http.port")
+
+
+def test_a_setting_inside_a_list_replaces_the_list(tmp_path: Path) -> None:
+    path = written(tmp_path, FAMILY + "    features:\n      - {name: a}\n")
+    found = mistakes("families.f.features.0.name=b", files=[path])
+    assert {source for source, _, _ in found} == {"--set families.f.features.0.name"}
+
+
+def test_a_block_that_is_merged_keeps_the_lines_of_its_neighbours(tmp_path: Path) -> None:
+    path = written(tmp_path, FAMILY + "http:\n  port: many\n  host: ''\n")
+    found = mistakes("http={port: more}", files=[path])
+    assert {(source, setting) for source, setting, _ in found} == {
+        ("--set http", "http.port"),
+        (f"{path}:6:3", "http.host"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "block"),
+    [
+        ("kafka.session_timeout_ms", "5000", "kafka"),
+        ("kafka.rebalance_timeout_ms", "90000", "kafka"),
+        ("kafka.security.ca_file", "/no/such/file", "kafka.security"),
+        ("kafka.security.protocol", "SASL_SSL", "kafka.security"),
+        ("batch.commit_interval_ms", "10", ""),
+        ("families.f.task", "regression", "families.f"),
+        ("families.f.monitor.baseline", "2", "families.f"),
+        ("families.f.monitor.auc_labels", "0", "families.f"),
+        ("families.f.monitor.evaluate_every_s", "7", "families.f.monitor"),
+        ("families.f.alerts.AucLow.high", "0.9", "families.f.alerts.AucLow"),
+        ("families.g.match", "[m]", ""),
+    ],
+)
+def test_a_mistake_that_spans_settings_is_that_of_the_last_one_given(
+    tmp_path: Path, setting: str, value: str, block: str
+) -> None:
+    text = (
+        f"{FAMILY}    monitor: {{pane_s: 60}}\n    alerts: {{AucLow: {{metric: auc, medium: 0.8}}}}\n"
+        "kafka: {session_timeout_ms: 45000, security: {}}\nbatch: {slice_records: 10}\n"
+    )
+    path = written(tmp_path, text)
+    found = mistakes(f"{setting}={value}", files=[path])
+    assert {(source, where) for source, where, _ in found} == {(f"--set {setting}", block)}
+
+
+def test_each_mistake_that_spans_settings_has_its_own_source(tmp_path: Path) -> None:
+    path = written(tmp_path, FAMILY + "kafka:\n  heartbeat_interval_ms: 20000\n  client_id: mine\n")
+    environ = {"ADAPTIVE_STREAM__KAFKA__REQUEST_TIMEOUT_MS": "1000", "ADAPTIVE_STREAM__KAFKA__CLIENT_ID": "other"}
+    sources = {message.split()[0]: source for source, _, message in mistakes(files=[path], environ=environ)}
+    assert sources == {
+        "heartbeat_interval_ms": f"{path}:4:1",
+        "request_timeout_ms": "ADAPTIVE_STREAM__KAFKA__REQUEST_TIMEOUT_MS",
+    }
