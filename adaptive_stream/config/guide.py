@@ -28,6 +28,10 @@ Made by `adaptive-stream config guide`. YAML files, then environment variables, 
 
 In the environment and behind `--set` a text is taken as it is written, a password always. Where there may be none, an
 empty text is none. A text that is no secret may stand within quotes, and `null` is none. All else is read as YAML.
+
+Names in the environment may be in capitals: `ADAPTIVE_STREAM__FAMILIES__CHURN__ALERTS__ACCURACYDEGRADED__HIGH` is
+`families.Churn.alerts.AccuracyDegraded.high`, where a file has the family `Churn`; a default rule needs no file. A name
+that no file has, or that two have but for their capitals, is in small letters.
 """
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}  # of annotated_types, which pydantic keeps as metadata
 

@@ -15,13 +15,12 @@ from pydantic import SecretStr, ValidationError
 from adaptive_stream.config.kind import dotted, fields_at
 from adaptive_stream.config.node import ClashError
 from adaptive_stream.config.reference import UnfitError, read_reference
-from adaptive_stream.config.source import Mistake, Sources
+from adaptive_stream.config.source import PREFIX, Mistake, Sources
 from adaptive_stream.config.tree import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-PREFIX = "ADAPTIVE_STREAM__"
 MASK = "********"
 
 
@@ -53,7 +52,7 @@ def load(files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[
         sources.add_file(path)
     for name, text in sorted(environ.items()):
         if name.startswith(PREFIX):
-            sources.add_setting(tuple(name[len(PREFIX) :].lower().split("__")), text, name)
+            sources.add_variable(name, text)
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:

@@ -191,3 +191,7 @@ def default_rules(task: str, tolerance: float) -> dict[str, dict[str, Any]]:
         },
     }  # fmt: skip
     return {name: {"runbook": f"{RUNBOOKS}#{name.lower()}", **rule} for name, rule in rules.items()}
+
+
+DEFAULT_NAMES = frozenset({*default_rules("binary", 1.0), *default_rules("regression", 1.0)})
+"""The rules that a family of any task may have by default."""

@@ -13,15 +13,17 @@ import yaml
 
 from adaptive_stream.config.kind import Path_, dotted, is_optional, is_secret, is_text, nothing
 from adaptive_stream.config.node import Setting  # noqa: TC001 - part of the public signature
+from adaptive_stream.config.rule import DEFAULT_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 HALF = "holds half a character: it is no text in UTF-8"
 NULLS = frozenset({"null", "Null", "NULL", "~"})
 QUOTES = frozenset("'\"")
 YAML_TAG = "tag:yaml.org,2002:"
+PREFIX = "ADAPTIVE_STREAM__"
 MAX_DEPTH = 16  # the tree has 6 levels; an alias may point at the mapping that holds it
 Where: TypeAlias = "Callable[[yaml.Mark], Place]"
 
@@ -92,6 +94,10 @@ class Sources:
             return
         self.tree = _merge(self.tree, self._value(node, (), lambda mark: Place(str(path), _at(mark))))
 
+    def add_variable(self, name: str, text: str) -> None:
+        """Merge the value of a variable of the environment, as ``ADAPTIVE_STREAM__KAFKA__BOOTSTRAP``."""
+        self.add_setting(self._named(name.removeprefix(PREFIX).split("__")), text, name)
+
     def add_setting(self, path: Path_, text: str, source: str) -> None:
         """Merge one value from the environment or the command line: a text as it is written, all else as YAML."""
         for length in range(1, len(path)):
@@ -123,6 +129,18 @@ class Sources:
             why = "not valid YAML: it names a character that there is not"
         self._add(Place(str(path), mark), (), why)
         return None
+
+    def _named(self, words: Sequence[str]) -> Path_:
+        """Return the path that a variable means: a name has its capitals from what is there, for many write none."""
+        path: tuple[str, ...] = ()
+        for word in words:
+            given = self._given(path, {})
+            names = set(given) if isinstance(given, dict) else set()
+            if path[:1] == ("families",) and path[2:] == ("alerts",):
+                names |= DEFAULT_NAMES
+            alike = [name for name in names if name.lower() == word.lower()]
+            path = (*path, word if word in names else alike[0] if len(alike) == 1 else word.lower())
+        return path
 
     def _read(self, path: Path_, text: str, place: Place) -> Any:  # noqa: ANN401 - any YAML value
         node: yaml.Node | None = None

@@ -125,6 +125,42 @@ def test_a_path_is_what_is_written(tmp_path: Path) -> None:
     assert config.kafka.security.secret_password() == "secret"
 
 
+# -- names of the environment ------------------------------------------------------------------------------------------
+
+
+def test_a_variable_in_capitals_finds_names_with_capitals(tmp_path: Path) -> None:
+    family = "{match: [m], thresholds: {Web: 0.1}, alerts: {MyRule: {metric: f1_score, medium: 0.5}}}"
+    prefix = "ADAPTIVE_STREAM__FAMILIES__CHURN__"
+    environ = {
+        f"{prefix}ALERTS__ACCURACYDEGRADED__HIGH": "0.2",
+        f"{prefix}ALERTS__MYRULE__MEDIUM": "0.6",
+        f"{prefix}THRESHOLDS__WEB": "0.7",
+        f"{prefix}THRESHOLDS__APP": "0.8",
+    }
+    families = load([written(tmp_path, f"families: {{Churn: {family}}}\n")], environ).families
+    assert list(families) == ["Churn"]
+    assert families["Churn"].alerts["AccuracyDegraded"].high == 0.2
+    assert families["Churn"].alerts["MyRule"].medium == 0.6
+    assert families["Churn"].thresholds == {"Web": 0.7, "app": 0.8}
+
+
+def test_a_default_rule_needs_no_file() -> None:
+    variable = "ADAPTIVE_STREAM__FAMILIES__F__ALERTS__ERRORINCREASED__HIGH"
+    alerts = load([], {variable: "0.4"}, [MATCH, "families.f.task=regression"]).families["f"].alerts
+    assert alerts["ErrorIncreased"].high == 0.4
+
+
+def test_names_that_differ_by_their_capitals_alone_are_told_apart(tmp_path: Path) -> None:
+    path = written(tmp_path, "families:\n  churn: {match: [a]}\n  Churn: {match: [b]}\n  CHURN: {match: [c]}\n")
+    environ = {
+        "ADAPTIVE_STREAM__FAMILIES__CHURN__THRESHOLD": "0.1",
+        "ADAPTIVE_STREAM__FAMILIES__Churn__THRESHOLD": "0.2",
+        "ADAPTIVE_STREAM__FAMILIES__cHURN__THRESHOLD": "0.3",
+    }
+    families = load([path], environ).families
+    assert {name: family.threshold for name, family in families.items()} == {"CHURN": 0.1, "Churn": 0.2, "churn": 0.3}
+
+
 # -- whose mistake it is -----------------------------------------------------------------------------------------------
 
 
