@@ -26,13 +26,13 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="One setting, 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def loaded(files: list[Path] | None, settings: list[str] | None) -> Config:
+def loaded(files: list[Path] | None, settings: list[str] | None, *, needs_family: bool = True) -> Config:
     """Return the configuration, or leave with 78 and every mistake on standard error."""
     from adaptive_stream.cli.page.markup import printable
     from adaptive_stream.config import ConfigError, load
 
     try:
-        return load(files or [], os.environ, settings or [])
+        return load(files or [], os.environ, settings or [], needs_family=needs_family)
     except ConfigError as error:
         typer.echo("\n".join(map(printable, str(error).splitlines())), err=True)
         raise typer.Exit(78) from error
@@ -40,7 +40,7 @@ def loaded(files: list[Path] | None, settings: list[str] | None) -> Config:
 
 def reachable(files: list[Path] | None, settings: list[str] | None) -> Config:
     """Return a configuration for verbs that only need to reach the cluster: without a file, no family is asked for."""
-    return loaded(files, [*(settings or []), *([] if files else ['families.any.match=["*"]'])])
+    return loaded(files, settings, needs_family=bool(files))
 
 
 @asynccontextmanager

@@ -36,13 +36,16 @@ class ConfigError(Exception):
         )
 
 
-def load(files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[str] = ()) -> Config:
+def load(
+    files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[str] = (), *, needs_family: bool = True
+) -> Config:
     """Return the configuration: files (each over the one before) < environment < overrides.
 
     Args:
         files: YAML files.
         environ: variables as ``ADAPTIVE_STREAM__KAFKA__BOOTSTRAP``; others are not looked at.
         overrides: as ``kafka.bootstrap=host:9092``.
+        needs_family: False lets one that matches every model stand in where no family is given at all.
 
     Raises:
         ConfigError: with all mistakes.
@@ -59,6 +62,8 @@ def load(files: Sequence[Path], environ: Mapping[str, str], overrides: Sequence[
             sources.mistakes.append(Mistake(f"--set {override}", "", "must be name=value, as kafka.group=mine"))
             continue
         sources.add_setting(tuple(name.strip().split(".")), text, f"--set {name.strip()}")
+    if not needs_family:
+        sources.tree.setdefault("families", {"any": {"match": ["*"]}})
     config: Config | None = None
     try:
         config = Config.model_validate(sources.tree)

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from adaptive_stream.cli import app
+from adaptive_stream.cli.run import reachable
 from adaptive_stream.cli.status import sparkline
 
 NOBODY = "kafka.bootstrap=127.0.0.1:1"  # tcpmux: nothing listens there
@@ -55,6 +56,23 @@ def test_validate_says_ok_on_standard_error(tmp_path: Path) -> None:
     file.write_text("families: {f: {match: [m]}}\n")
     done = RUNNER.invoke(app, ["validate", str(file)])
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "ok\n")
+
+
+def test_a_verb_that_only_reads_takes_the_families_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    match = 'families.mine.match=["*"]'
+    monkeypatch.setenv("ADAPTIVE_STREAM__FAMILIES__OTHER__MATCH", "[b]")
+    assert list(reachable(None, [match]).families) == ["other", "mine"]
+    monkeypatch.delenv("ADAPTIVE_STREAM__FAMILIES__OTHER__MATCH")
+    assert list(reachable(None, [match]).families) == ["mine"]
+    assert reachable(None, None).families["any"].match == ["*"]
+
+
+def test_a_file_for_a_worker_needs_a_family_for_every_verb(tmp_path: Path) -> None:
+    file = tmp_path / "worker.yaml"
+    file.write_text("seed: 1\n")
+    done = RUNNER.invoke(app, ["status", "--config", str(file)])
+    assert done.exit_code == 78
+    assert "families: is missing" in done.stderr
 
 
 def test_config_show_prints_what_it_was_given_and_masks_secrets(tmp_path: Path) -> None:
