@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adaptive_stream.cli.read import Strange, events
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, loaded, patiently, reachable, reaching
 from adaptive_stream.cli.terminal import console, table
 from adaptive_stream.contracts.topics import Topic
@@ -60,29 +61,16 @@ def alerts(
     since_ms = None if since is None else _instant(since)
     tree = reachable(config, settings)
     found: dict[str, Alert] = {}
-    strange = 0
+    strange = Strange("alerts")
 
     async def read() -> None:
-        nonlocal strange
-        from adaptive_stream.cli.read import is_about, until_end
-        from adaptive_stream.contracts.errors import Reject
-        from adaptive_stream.contracts.events import Alert
-
         async with reaching(tree, Topic.ALERTS) as subscriber:
-            async for record in until_end(subscriber):
-                if not is_about(record, model):
-                    continue
-                try:
-                    event = subscriber.decode(Topic.ALERTS, record)
-                except Reject:
-                    strange += 1
-                    continue
-                assert isinstance(event, Alert), "the topic carries nothing else"
-                found[event.alert_id] = event
+            async for _, event in events(subscriber, Topic.ALERTS, model, strange):
+                if event is not None:
+                    found[event.alert_id] = event
 
     answered(tree, read())
-    if strange:
-        typer.echo(f"{strange} records on the topic are no alerts; somebody else wrote them", err=True)
+    strange.tell()
     chosen = ordered(alert for alert in found.values() if _is_chosen(alert, is_firing=firing, since_ms=since_ms))
     _show(chosen, as_json=as_json)
     if exit_code and any(_fires(alert) for alert in chosen):

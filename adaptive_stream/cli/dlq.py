@@ -87,7 +87,7 @@ def ls(
     rows = [{**row, "is_replayed": place in replayed} for _, place, row in sorted(newest, key=lambda entry: entry[:2])]
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row, ensure_ascii=False))
+            typer.echo(json.dumps(row))
     elif rows:
         console().print(table(COLUMNS, map(_cells, rows), wrapped="message"))
 
@@ -350,7 +350,7 @@ def _count(sender: Replay | None) -> int:
 def _intention(letter: Letter, back: Return, *, as_json: bool) -> str:
     if as_json:
         way = {"topic": back.topic, "partition": back.partition, "replays": letter.replays + 1}
-        return json.dumps({**_row(letter), "would_send": way}, ensure_ascii=False)
+        return json.dumps({**_row(letter), "would_send": way})
     target = f"{back.topic}/{back.partition}, at {_time(back.time_ms)}"
     before = f", for the {letter.replays + 1}. time" if letter.replays else ""
     return printable(f"{letter.place}  {letter.code}  {_name(letter.key)}  -> {target}{before}")
@@ -403,7 +403,7 @@ def _show(letter: Letter, *, is_replayed: bool, as_json: bool) -> None:
             "headers": [{"name": name, "value": _exact(raw)} for name, raw in letter.headers],
             "body": _exact(letter.value),
         }
-        typer.echo(json.dumps(whole, ensure_ascii=False))
+        typer.echo(json.dumps(whole))
         return
     source = f"{letter.source_topic}/{letter.source_partition}@{letter.source_offset}"
     lines = [

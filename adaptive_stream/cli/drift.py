@@ -5,11 +5,11 @@ Owns the order in which that is told. Reads committed statuses alone, never asks
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaptive_stream.cli.read import is_about, no_status, until_end
+from adaptive_stream.cli.read import Strange, events, no_status
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable, reaching
 from adaptive_stream.cli.terminal import console, table
 from adaptive_stream.contracts.topics import Topic
@@ -33,16 +33,16 @@ def drift(
     """Say what of a model's inputs, outputs and losses changed, from its newest status: no worker needs to run."""
     tree = reachable(config, settings)
     newest: ModelStatus | None = None
+    strange = Strange("statuses")
 
     async def read() -> None:
         nonlocal newest
         async with reaching(tree, Topic.MODEL_STATUS) as subscriber:
-            async for record in until_end(subscriber):
-                if is_about(record, model):
-                    found: Any = subscriber.decode(Topic.MODEL_STATUS, record)
-                    newest = found
+            async for _, found in events(subscriber, Topic.MODEL_STATUS, model, strange):
+                newest = found
 
     answered(tree, read())
+    strange.tell()
     if newest is None:
         no_status(model)
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,6 +91,39 @@ async def until_end(subscriber: Subscriber) -> AsyncIterator[ConsumerRecord]:
             return
 
 
+async def events(
+    subscriber: Subscriber, topic: Topic, model: str | None, strange: Strange
+) -> AsyncIterator[tuple[str, Any]]:
+    """Yield what is there of a model, or of any: each record's key and event, None where it takes the key away."""
+    from adaptive_stream.contracts.errors import Reject
+
+    async for record in until_end(subscriber):
+        if not is_about(record, model):
+            continue
+        if record.value is None:
+            yield _text(record.key), None
+            continue
+        try:
+            event = subscriber.decode(topic, record)
+        except Reject:
+            strange.count += 1
+            continue
+        yield _text(record.key), event
+
+
+class Strange:
+    """How many records somebody else wrote on a topic: one of them must not hide the others."""
+
+    def __init__(self, wanted: str) -> None:
+        self.count = 0
+        self._wanted = wanted
+
+    def tell(self) -> None:
+        """Say it on standard error, if there are any."""
+        if self.count:
+            typer.echo(f"{self.count} records on the topic are no {self._wanted}; somebody else wrote them", err=True)
+
+
 def is_about(record: ConsumerRecord, model: str | None) -> bool:
     """Say whether a record is a model's, by its key; None: any model's."""
     return model is None or record.key == model.encode()
@@ -109,27 +143,44 @@ def no_status(model: str | None) -> None:
 
 
 def _line(topic: Topic, record: ConsumerRecord, *, as_json: bool) -> str:
-    from adaptive_stream.contracts.clock import format_time
+    """Return a record in one line of which every character prints: anybody may have written it."""
+    try:
+        return _told(topic, record, _body(record.value), as_json=as_json)
+    except RecursionError:  # nested as deep as can be read, and not a level deeper
+        return _told(topic, record, _text(record.value), as_json=as_json)
 
-    body = _body(record.value)
+
+def _told(topic: Topic, record: ConsumerRecord, body: Any, *, as_json: bool) -> str:  # noqa: ANN401 - any JSON
+    from adaptive_stream.cli.page.markup import printable
+
     key = _text(record.key)
-    time = format_time(record.timestamp)
+    time = _time(record.timestamp)
     headers = {name: _text(raw) for name, raw in record.headers}
     if as_json:
         place = {"topic": topic.value, "partition": record.partition, "offset": record.offset, "time": time}
-        return json.dumps({**place, "key": key, "headers": headers, "value": body}, ensure_ascii=False)
+        return json.dumps({**place, "key": key, "headers": headers, "value": body})  # in ASCII: what is not is escaped
+    line = f"{key or '-'}  {body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)}"
     if topic is Topic.DEAD_LETTERS:
-        if "as_error_code" not in headers and "as_replayed" in headers:
-            return f"{time}  {headers['as_replayed']}  was sent again by `dlq replay`"
-        where = "{as_source_topic}/{as_source_partition}@{as_source_offset}".format_map(_Known(headers))
-        why = "{as_error_code}: {as_error_message} (at {as_error_path})".format_map(_Known(headers))
-        return f"{time}  {where}  {why}"
-    if topic is Topic.ALERTS and isinstance(body, dict):
-        labels = _Known(body["labels"])
-        at = body.get("ends_at") or body["starts_at"]
-        life = f"{body['status']:8}  {labels['severity']:6}  {labels['alertname']}"
-        return f"{at}  {life}  {body['annotations'].get('summary', '')}"
-    return f"{time}  {key or '-'}  {body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)}"
+        line = _letter_line(headers)
+    elif topic is Topic.ALERTS:
+        with suppress(KeyError, TypeError, AttributeError, ValueError):  # it is no alert, and shown like any record
+            return printable(_alert_line(body))
+    return printable(f"{time}  {line}")
+
+
+def _letter_line(headers: dict[str, str]) -> str:
+    if "as_error_code" not in headers and "as_replayed" in headers:
+        return f"{headers['as_replayed']}  was sent again by `dlq replay`"
+    where = "{as_source_topic}/{as_source_partition}@{as_source_offset}".format_map(_Known(headers))
+    why = "{as_error_code}: {as_error_message} (at {as_error_path})".format_map(_Known(headers))
+    return f"{where}  {why}"
+
+
+def _alert_line(body: Any) -> str:  # noqa: ANN401 - any JSON
+    labels = _Known(body["labels"])
+    at = body.get("ends_at") or body["starts_at"]
+    life = f"{body['status']:8}  {labels['severity']:6}  {labels['alertname']}"
+    return f"{at}  {life}  {body['annotations'].get('summary', '')}"
 
 
 class _Known(dict[str, str]):
@@ -140,8 +191,17 @@ class _Known(dict[str, str]):
 def _body(value: bytes | None) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(value or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return _text(value)
+
+
+def _time(time_ms: int) -> str:
+    from adaptive_stream.contracts.clock import format_time
+
+    try:
+        return format_time(time_ms)
+    except OverflowError:  # whoever writes a record sets its time
+        return f"{time_ms} ms"
 
 
 def _text(raw: bytes | None) -> str:

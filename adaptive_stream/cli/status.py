@@ -7,11 +7,11 @@ an offset.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adaptive_stream.cli.read import is_about, no_status, until_end
+from adaptive_stream.cli.read import Strange, events, no_status
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable, reaching
 from adaptive_stream.cli.terminal import console, table
 from adaptive_stream.contracts.topics import Topic
@@ -44,17 +44,20 @@ def status(
     tree = reachable(config, settings)
     found: dict[str, ModelStatus] = {}
     last: deque[Adaptation] = deque(maxlen=LAST)
+    strange = Strange("statuses")
 
     async def read() -> None:
         async with reaching(tree, Topic.MODEL_STATUS) as subscriber:
-            async for record in until_end(subscriber):
-                if is_about(record, model):
-                    latest: Any = subscriber.decode(Topic.MODEL_STATUS, record)
+            async for key, latest in events(subscriber, Topic.MODEL_STATUS, model, strange):
+                if latest is None:
+                    found.pop(key, None)
+                else:
                     found[latest.model_id] = latest
         if model is not None and model in found and not as_json:
             await _read_adaptations(tree, model, last)
 
     answered(tree, read())
+    strange.tell()
     if not found:
         no_status(model)
     if model is not None and model not in found:
@@ -71,15 +74,10 @@ def status(
 
 
 async def _read_adaptations(tree: Config, model: str, last: deque[Adaptation]) -> None:
-    from adaptive_stream.contracts.errors import Reject
-
+    strange = Strange("adaptations")  # not told: `tail adaptations` shows them
     async with reaching(tree, Topic.ADAPTATIONS) as subscriber:
-        async for record in until_end(subscriber):
-            if is_about(record, model):
-                try:
-                    event: Any = subscriber.decode(Topic.ADAPTATIONS, record)
-                except Reject:
-                    continue  # `tail adaptations` shows it
+        async for _, event in events(subscriber, Topic.ADAPTATIONS, model, strange):
+            if event is not None:
                 last.append(event)
 
 
