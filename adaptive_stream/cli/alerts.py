@@ -23,11 +23,11 @@ from adaptive_stream.contracts.topics import Topic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from adaptive_stream.client.delivery import Endpoint, Shape
+    from adaptive_stream.client.endpoint import Endpoint, Shape
     from adaptive_stream.client.forwarder import Forwarder
     from adaptive_stream.contracts.events import Alert
 
-SHAPES = ("webhook", "alertmanager")  # as delivery.Shape; that module is too heavy for --help
+SHAPES = ("webhook", "alertmanager")  # as endpoint.Shape; that module is too heavy for --help
 URGENCY = {"high": 0, "medium": 1, "info": 2}
 COLUMNS = ("severity", "alert", "model / variant / channel", "since", "ended", "value (95 %)", "threshold", "summary")
 GROUP_SUFFIX = "-alerts-forward"
@@ -102,7 +102,8 @@ def forward(
     """
     tree = loaded(config, settings) if config else reachable(config, settings)
     try:
-        from adaptive_stream.client.delivery import Redirected, Shape
+        from adaptive_stream.client.delivery import Redirected
+        from adaptive_stream.client.endpoint import Shape
         from adaptive_stream.client.forwarder import Forwarder, Refused
         from adaptive_stream.runtime.telemetry import configure_logging
     except ModuleNotFoundError as error:
@@ -237,7 +238,7 @@ def _number(value: object) -> float | None:
 
 
 def _endpoint(to: str, headers: list[str], shape: Shape) -> Endpoint:
-    from adaptive_stream.client.delivery import Endpoint
+    from adaptive_stream.client.endpoint import Endpoint
 
     try:
         return Endpoint.parse(_given(to), [_given(text) for text in headers], shape=shape)

@@ -1,22 +1,21 @@
 """One alert to one HTTP endpoint: in which shape, how patiently, and what each answer means.
 
-Owns the two formats, the meaning of every status and the pauses between attempts. Never touches Kafka, and never says a
-secret: of an address only scheme, host and port are shown. Called by the forwarder; needs httpx, of the extra `worker`.
+Owns the two formats, the meaning of every status and the pauses between attempts. Never touches Kafka, and says no word
+of a receiver but as its endpoint tells it. Called by the forwarder; needs httpx, of the extra `worker`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
 import re
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import httpx
@@ -27,34 +26,24 @@ from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.events import AlertStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from adaptive_stream.client.endpoint import Endpoint
     from adaptive_stream.contracts.events import Alert
 
 FIRST_S, LAST_S = 1.0, 60.0  # between two attempts: the least, and the most that it grows to
 DOUBLINGS = 16  # more change nothing, and 2.0 ** 1024 is no number
 RETRY_AFTER_S = 300.0  # most that a receiver may ask for: a slip of it must not silence the alerts for a day
-ANSWER_BYTES, ANSWER_CHARS = 4_096, 200  # read of an answer, and shown of it
-MAX_PORT = 65_535
-SECRET_CHARS = 8  # of a path or a query that may be a secret; shorter ones are words
+ANSWER_BYTES = 4_096  # read of an answer
 FIRING_MS = 365 * 86_400_000  # without an end, Alertmanager resolves an alert after resolve_timeout, five minutes
 AGAIN = frozenset({408, 425, 429})
 SHUT = frozenset({401, 403, 404, 405, 407, 410})
 MOVED = frozenset({301, 308})
-OURS = frozenset({"content-type", "content-length", "transfer-encoding", "connection", "idempotency-key"})
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _SECONDS = re.compile(r"[0-9]{1,9}")
 _NAME = re.compile(r"[^a-zA-Z0-9_]")  # what Alertmanager has refused in names, of every version
 
 Pause: TypeAlias = "Callable[[float], Awaitable[bool]]"
 _log = structlog.get_logger(__name__)
-
-
-class Shape(StrEnum):
-    """How an alert stands in a request's body."""
-
-    WEBHOOK = "webhook"
-    ALERTMANAGER = "alertmanager"
 
 
 class Verdict(Enum):
@@ -77,76 +66,6 @@ class Fate(Enum):
 
 class Redirected(Exception):  # noqa: N818 - it says what the receiver does
     """The receiver lives elsewhere for good."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where alerts go.
-
-    Args:
-        name: scheme, host and port: all that is ever shown, for the path of a webhook is often its secret.
-        url: without user information.
-        headers: sent with each request.
-        secrets: what no log may hold, though a receiver may echo it.
-    """
-
-    name: str
-    url: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    secrets: frozenset[str] = field(repr=False)
-
-    @classmethod
-    def parse(cls, url: str, headers: Sequence[str] = (), *, shape: Shape = Shape.WEBHOOK) -> Self:
-        """Return the endpoint that an address and headers of the form ``Name: value`` mean.
-
-        User information of the address becomes an Authorization header. For Alertmanager an address without a path is
-        completed.
-
-        Raises:
-            ValueError: one of them is not valid; the message holds no part of a value.
-        """
-        try:
-            parsed = httpx.URL(url)
-        except (httpx.InvalidURL, UnicodeError):
-            parsed = httpx.URL("")
-        if parsed.scheme not in {"http", "https"} or not parsed.host or (parsed.port or 1) > MAX_PORT:
-            raise ValueError("the address is no URL of http or https; give it as https://host/path")
-        named = dict(_header(text) for text in headers)
-        if parsed.userinfo:
-            if "authorization" in named:
-                raise ValueError("the address has a user and there is a header Authorization; give one of them")
-            user = f"{parsed.username}:{parsed.password}".encode()
-            named["authorization"] = f"Basic {base64.b64encode(user).decode()}"
-        if shape is Shape.ALERTMANAGER and parsed.path in {"", "/"}:
-            parsed = parsed.copy_with(path="/api/v2/alerts")
-        bare = parsed.copy_with(userinfo=b"", fragment=None)
-        places = {text for text in (bare.path.strip("/"), bare.query.decode()) if len(text) >= SECRET_CHARS}
-        values = {part for value in named.values() for part in (value, *value.split())}
-        return cls(
-            name=str(bare.copy_with(raw_path=b"/")).rstrip("/"),
-            url=str(bare),
-            headers=named,
-            secrets=frozenset({*values, *places, parsed.password} - {""}),
-        )
-
-    def told(self, text: str) -> str:
-        """Return a receiver's words as they may be shown: short, printable, and without what we sent in confidence."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        printable = "".join(char if char.isprintable() else " " for char in text)
-        return " ".join(printable.split())[:ANSWER_CHARS]
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    name, value = name.strip().lower(), value.strip()
-    if not colon or not _TOKEN.fullmatch(name):
-        raise ValueError("a header is given as 'Name: value'")
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(f"the header {name} has a value with characters that no header may have")
-    if name in OURS:
-        raise ValueError(f"the header {name} is set by the forwarder; leave it out")
-    return name, value
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,13 +22,12 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from adaptive_stream.client.delivery import (
     Delivery,
-    Endpoint,
     Fate,
     Parcel,
-    Shape,
     alertmanager_body,
     webhook_body,
 )
+from adaptive_stream.client.endpoint import Endpoint, Shape
 from adaptive_stream.client.partitions import partition_counts
 from adaptive_stream.client.subscriber import MAX_OUTPUT_BYTES
 from adaptive_stream.contracts.codec import Codec

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from adaptive_stream.client import delivery
-from adaptive_stream.client.delivery import Endpoint, Shape
+from adaptive_stream.client.endpoint import Endpoint, Shape
 from adaptive_stream.client.forwarder import Forwarder, Refused
 from adaptive_stream.contracts.events import Alert, AlertStatus
 from adaptive_stream.contracts.topics import Topic

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from adaptive_stream.cli import app
 from adaptive_stream.cli.alerts import SHAPES, cells, ordered
-from adaptive_stream.client.delivery import Shape
+from adaptive_stream.client.endpoint import Shape
 from adaptive_stream.contracts.events import Alert, AlertStatus
 
 if TYPE_CHECKING:

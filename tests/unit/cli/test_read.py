@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from aiokafka import ConsumerRecord
-    from click.testing import Result
+    from typer.testing import Result
 
     from adaptive_stream.contracts.events import OutputEvent
 

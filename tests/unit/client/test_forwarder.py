@@ -20,17 +20,16 @@ from adaptive_stream.client.delivery import (
     LAST_S,
     RETRY_AFTER_S,
     Delivery,
-    Endpoint,
     Fate,
     Parcel,
     Redirected,
-    Shape,
     Verdict,
     alertmanager_body,
     asked_s,
     judge,
     webhook_body,
 )
+from adaptive_stream.client.endpoint import Endpoint, Shape
 from adaptive_stream.client.forwarder import Announced, _key
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.events import Alert, AlertStatus
