@@ -11,16 +11,18 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ANSWER_CHARS = 200  # shown of what a receiver says
 MAX_PORT = 65_535
 SECRET_CHARS = 8  # of a path or a query that may be a secret; shorter ones are words
 OURS = frozenset({"content-type", "content-length", "transfer-encoding", "connection", "idempotency-key"})
+FEW_CHARS = 4  # of a user, a password or a header; anywhere in a text, shorter ones would hide half of it
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
@@ -67,26 +69,49 @@ class Endpoint:
         if parsed.userinfo:
             if "authorization" in named:
                 raise ValueError("the address has a user and there is a header Authorization; give one of them")
-            user = f"{parsed.username}:{parsed.password}".encode()
-            named["authorization"] = f"Basic {base64.b64encode(user).decode()}"
+            basic = base64.b64encode(f"{parsed.username}:{parsed.password}".encode())
+            named["authorization"] = f"Basic {basic.decode()}"
         if shape is Shape.ALERTMANAGER and parsed.path in {"", "/"}:
             parsed = parsed.copy_with(path="/api/v2/alerts")
         bare = parsed.copy_with(userinfo=b"", fragment=None)
-        places = {text for text in (bare.path.strip("/"), bare.query.decode()) if len(text) >= SECRET_CHARS}
-        values = {part for value in named.values() for part in (value, *value.split())}
+        user = parsed.userinfo.decode()
+        hidden = {user, *user.split(":", 1), parsed.username, parsed.password}
+        hidden |= {part for value in named.values() for part in (value, *value.split())}
+        for address in (url.partition("://")[2].partition("#")[0].partition("/")[2], bare.raw_path.decode()):
+            hidden |= set(_guarded(address))
         return cls(
             name=str(bare.copy_with(raw_path=b"/")).rstrip("/"),
             url=str(bare),
             headers=named,
-            secrets=frozenset({*values, *places, parsed.password} - {""}),
+            secrets=frozenset(hidden - {""}),
         )
 
     def told(self, text: str) -> str:
         """Return a receiver's words as they may be shown: short, printable, and without what we sent in confidence."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
+        text = _masked(text, self.secrets)
         printable = "".join(char if char.isprintable() else " " for char in text)
         return " ".join(printable.split())[:ANSWER_CHARS]
+
+
+def _guarded(address: str) -> Iterator[str]:
+    """Yield what of a path and a query may be a secret: a receiver may echo a part of it, and decode it before."""
+    path, _, query = address.partition("?")
+    pairs = (pair.partition("=") for pair in re.split("[&;]", query))
+    parts = [path.strip("/"), *path.split("/"), query, *(value if equals else name for name, equals, value in pairs)]
+    for part in parts:
+        if len(part) >= SECRET_CHARS:
+            yield part
+            for plain in (unquote(part), unquote_plus(part)):  # as JSON has it in some languages, too
+                yield from (plain, quote(plain, safe=""), quote_plus(plain), plain.replace("/", "\\/"))
+
+
+def _masked(text: str, secrets: frozenset[str]) -> str:
+    """Return a text with its secrets hidden, the longest first; a short one only where it stands alone, as a word."""
+    if not secrets:
+        return text
+    longest_first = sorted(secrets, key=len, reverse=True)
+    forms = [re.escape(one) if len(one) >= FEW_CHARS else rf"(?<!\w){re.escape(one)}(?!\w)" for one in longest_first]
+    return re.sub("|".join(forms), "***", text, flags=re.IGNORECASE)  # of %2F and %2f either may come back
 
 
 def _header(text: str) -> tuple[str, str]:
