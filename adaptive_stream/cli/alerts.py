@@ -102,7 +102,7 @@ def forward(
     """
     tree = loaded(config, settings) if config else reachable(config, settings)
     try:
-        from adaptive_stream.client.delivery import Redirected
+        from adaptive_stream.client.delivery import ProxyUnusable, Redirected
         from adaptive_stream.client.endpoint import Shape
         from adaptive_stream.client.forwarder import Forwarder, Refused
         from adaptive_stream.runtime.telemetry import configure_logging
@@ -141,9 +141,9 @@ def forward(
     except Refused as refused:
         typer.echo(str(refused), err=True)
         raise typer.Exit(1) from refused
-    except Redirected as redirected:
-        typer.echo(str(redirected), err=True)
-        raise typer.Exit(78) from redirected
+    except (Redirected, ProxyUnusable) as unfit:
+        typer.echo(str(unfit), err=True)
+        raise typer.Exit(78) from unfit
 
 
 # -- listing -----------------------------------------------------------------------------------------------------------

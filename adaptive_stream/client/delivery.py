@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import ssl
@@ -36,6 +37,8 @@ DOUBLINGS = 16  # more change nothing, and 2.0 ** 1024 is no number
 RETRY_AFTER_S = 300.0  # most that a receiver may ask for: a slip of it must not silence the alerts for a day
 ANSWER_BYTES = 4_096  # read of an answer
 FIRING_MS = 365 * 86_400_000  # without an end, Alertmanager resolves an alert after resolve_timeout, five minutes
+NO_PROXY = "no_proxy"
+PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", NO_PROXY})
 AGAIN = frozenset({408, 425, 429})
 SHUT = frozenset({401, 403, 404, 405, 407, 410})
 MOVED = frozenset({301, 308})
@@ -68,6 +71,10 @@ class Redirected(Exception):  # noqa: N818 - it says what the receiver does
     """The receiver lives elsewhere for good."""
 
 
+class ProxyUnusable(Exception):  # noqa: N818 - it says what is wrong
+    """The environment names a proxy through which nothing can be sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """A request's body.
@@ -92,6 +99,9 @@ class Delivery:
         pause: waits so many seconds; false when somebody asked to stop meanwhile.
         chance: evenly between 0 and 1, so that many senders do not come back at once.
         clock: seconds since the epoch, for a Retry-After that is a date.
+
+    Raises:
+        ProxyUnusable: a variable such as HTTPS_PROXY names none that could be used.
     """
 
     def __init__(
@@ -109,12 +119,20 @@ class Delivery:
         self._chance = chance
         self._clock = clock
         # the system's authorities, as towards Kafka; httpx would bring its own list
-        self._client = httpx.AsyncClient(
-            verify=ssl.create_default_context(),
-            timeout=None,  # noqa: S113 - one limit is set around the whole request
-            follow_redirects=False,
-            headers={"user-agent": "adaptive-stream", "accept-encoding": "identity"},
-        )
+        context = ssl.create_default_context()
+        try:
+            self._client = httpx.AsyncClient(
+                verify=context,
+                timeout=None,  # noqa: S113 - one limit is set around the whole request
+                follow_redirects=False,
+                headers={"user-agent": "adaptive-stream", "accept-encoding": "identity"},
+                event_hooks={"response": [_keep_location]},
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:  # no value is told: it may hold a password
+            raise ProxyUnusable(
+                f"{' and '.join(_proxies(context))}: no proxy that can be used; it must be http:// or https://, or with"
+                " `pip install 'httpx[socks]'` socks5://; NO_PROXY names hosts that are reached without"
+            ) from error
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,8 +194,8 @@ class Delivery:
                             break
         finally:
             await response.aclose()
-        named = response.headers
-        return response.status_code, start.decode(errors="replace"), named.get("location"), named.get("retry-after")
+        location, retry_after = response.extensions["location"], response.headers.get("retry-after")
+        return response.status_code, start.decode(errors="replace"), location, retry_after
 
     def _wait_s(self, attempt: int, retry_after: str | None) -> float:
         """Return the pause before the next attempt: grows by doubling, with chance in it; or what is asked for."""
@@ -196,6 +214,28 @@ class Delivery:
             f"{self._endpoint.name} answers {status} and points to {where}. Redirects are not followed, for alerts and"
             " credentials would go where nobody sent them: if you trust that address, give it to --to"
         )
+
+
+async def _keep_location(response: httpx.Response) -> None:
+    """Take the header Location out of httpx's hands.
+
+    It builds the request that a redirect asks for though none is followed, and raises over an address that is none: the
+    status would be lost with it.
+    """
+    response.extensions["location"] = response.headers.pop("location", None)
+
+
+def _proxies(context: ssl.SSLContext) -> list[str]:
+    """Return the variables that name a proxy that cannot be used; all about proxies where each one could be."""
+    found = {name: value for name, value in os.environ.items() if name.lower() in PROXIES and value}
+    broken = []
+    for name, value in found.items():
+        try:
+            if name.lower() != NO_PROXY:
+                httpx.AsyncHTTPTransport(verify=context, proxy=value if "://" in value else f"http://{value}")
+        except (httpx.InvalidURL, ValueError, ImportError):
+            broken.append(name)
+    return sorted(broken or found)
 
 
 def judge(status: int) -> Verdict:
