@@ -49,7 +49,7 @@ def report(
     from adaptive_stream.contracts.clock import parse_time
 
     _instant(since, now_ms=0)
-    _check_target(output)
+    check_target(output)
     tree = reachable(config, settings)
     history = History(model)
     answered(tree, _read(tree, history))
@@ -108,16 +108,20 @@ def _instant(since: str | None, *, now_ms: int) -> int | None:
         raise typer.Exit(2) from error
 
 
-def _check_target(output: str) -> None:
-    """Leave before anything is read when the page could not be put there."""
+def check_target(output: str) -> None:
+    """Leave before the work when its result could not be put there."""
     path = Path(output)
     if output == STANDARD_OUTPUT:
         return
     if path.is_dir():
         typer.echo(f"{output} is a folder; name a file in it", err=True)
         raise typer.Exit(2)
-    if not path.resolve().parent.is_dir():
-        typer.echo(f"there is no folder {path.resolve().parent}; make it first", err=True)
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        typer.echo(f"there is no folder {parent}; make it first", err=True)
+        raise typer.Exit(2)
+    if not os.access(path if path.exists() and not path.is_file() else parent, os.W_OK):  # a file is replaced whole
+        typer.echo(f"{output} cannot be written: you may not write there", err=True)
         raise typer.Exit(2)
 
 

@@ -95,6 +95,8 @@ def answered(tree: Config, work: Coroutine[Any, Any, None], *, more: Callable[[]
         asyncio.run(work)
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
+    except BrokenPipeError:  # standard output's, as of `tail | head`: click ends quietly; the client has its own errors
+        raise
     except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
         raise unanswered(tree, error, more()) from error
 

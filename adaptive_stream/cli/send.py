@@ -58,6 +58,11 @@ def send(
     tally = _Tally()
     try:
         asyncio.run(_send(tree, Topic(topic), file, tally, is_check=check))
+    except _Unreadable as unreadable:
+        typer.echo(f"{unreadable}; {tally.sent} events were sent", err=True)
+        raise typer.Exit(2) from unreadable
+    except BrokenPipeError:  # standard error's; click ends quietly
+        raise
     except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
         raise unanswered(tree, error, f"; {tally.sent} events were sent") from error
     import json
@@ -66,6 +71,10 @@ def send(
     typer.echo(json.dumps(counts) if as_json else f"{tally.sent} sent, {tally.bad} bad", err=not as_json)
     if tally.bad:
         raise typer.Exit(1)
+
+
+class _Unreadable(Exception):  # noqa: N818 - it says what the file is
+    """The file cannot be read: no fault of Kafka."""
 
 
 class _Tally:
@@ -100,21 +109,30 @@ def _chunks(tree: Config, topic: Topic, file: Path, tally: _Tally) -> Iterator[l
 
     codec = Codec(max_record_bytes=tree.batch.max_record_bytes, max_depth=tree.batch.max_depth)
     chunk: list[tuple[InputEvent, int]] = []
-    with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            body = line.strip()
-            if not body:
-                continue
-            try:
-                event = codec.decode(topic, body)
-            except Reject as reject:
-                tally.bad += 1
-                typer.echo(f"{file}:{number}: {reject.code} at {reject.path}: {reject.message}", err=True)
-                continue
-            time_ms = parse_time(event.occurred_at) if event.occurred_at else time.time_ns() // 1_000_000
-            chunk.append((event, time_ms))
-            if len(chunk) == CHUNK_LINES:
-                yield chunk
-                chunk = []
+    for number, line in enumerate(_lines(file), start=1):
+        body = line.strip()
+        if not body:
+            continue
+        try:
+            event = codec.decode(topic, body)
+        except Reject as reject:
+            tally.bad += 1
+            typer.echo(f"{file}:{number}: {reject.code} at {reject.path}: {reject.message}", err=True)
+            continue
+        time_ms = parse_time(event.occurred_at) if event.occurred_at else time.time_ns() // 1_000_000
+        chunk.append((event, time_ms))
+        if len(chunk) == CHUNK_LINES:
+            yield chunk
+            chunk = []
     if chunk:
         yield chunk
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    is_stdin = str(file) == "-"
+    try:
+        with nullcontext(sys.stdin.buffer) if is_stdin else file.open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        name = "standard input" if is_stdin else str(file)
+        raise _Unreadable(f"{name} cannot be read: {error.strerror or error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -140,3 +141,12 @@ def test_nothing_that_is_printed_steers_a_terminal(topic: Topic) -> None:
 def test_a_time_outside_the_calendar_is_told_as_it_is() -> None:
     (found,) = held(b"{}", time_ms=2**62)
     assert read._line(Topic.PREDICTIONS, found, as_json=False).startswith(f"{2**62} ms  ")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure_of_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*_: object, **__: object) -> str:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")  # as typer.echo in `tail | head -1`
+
+    monkeypatch.setattr(read, "_line", cut)
+    done = run(monkeypatch, held(b"{}"), "tail", "alerts")
+    assert (done.exit_code, done.output) == (1, "")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -14,6 +16,9 @@ from typer.testing import CliRunner
 from adaptive_stream.cli import app
 from adaptive_stream.cli.run import reachable
 from adaptive_stream.cli.status import sparkline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOBODY = "kafka.bootstrap=127.0.0.1:1"  # tcpmux: nothing listens there
 RUNNER = CliRunner()
@@ -155,6 +160,47 @@ def test_send_reads_standard_input() -> None:
 
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert RUNNER.invoke(app, ["send", "feedback", str(tmp_path / "no")]).exit_code == 2
+
+
+def test_a_file_that_cannot_be_read_is_no_failure_of_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"prediction_id":"p","model_id":"m","output":0.5}\n')
+
+    def refuse(path: Path, _mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    done = RUNNER.invoke(app, ["send", "predictions", str(file), "--check"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"{file} cannot be read: Permission denied; 0 events were sent\n"
+
+
+@pytest.mark.parametrize(("target", "said"), [("/no/such/folder/x.json", "there is no folder"), ("/", "is a folder")])
+def test_the_demo_does_not_start_where_its_summary_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, target: str, said: str
+) -> None:
+    monkeypatch.setattr("adaptive_stream.demo.run.run", lambda *_: pytest.fail("the demo was started"))
+    done = RUNNER.invoke(app, ["demo", "--json", target])
+    assert done.exit_code == 2, done.exception
+    assert said in done.stderr
+
+
+def test_the_demos_words_are_printed_though_its_summary_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = {"recount": {"equal": True}}
+
+    def run(_options: object, _screen: object, report: Callable[[object], None]) -> object:
+        tmp_path.rmdir()  # it was there when the demo began
+        report(summary)
+        return summary
+
+    monkeypatch.setattr("adaptive_stream.demo.run.run", run)
+    monkeypatch.setattr("adaptive_stream.demo.summary.words", lambda _: "a year of flights")
+    done = RUNNER.invoke(app, ["demo", "--json", str(tmp_path / "x.json")])
+    assert done.exit_code == 2, done.exception
+    assert "a year of flights" in done.stdout
+    assert "x.json cannot be written: No such file or directory" in done.stderr
 
 
 def test_a_sparkline_spans_its_values_and_leaves_gaps() -> None:
