@@ -79,6 +79,7 @@ def test_a_proxy_that_cannot_be_used_is_told_by_its_variable(
     with pytest.raises(ProxyUnusable, match=f"^{name}: no proxy") as refused:
         Delivery(Endpoint.parse("https://h.example/hook"))
     assert "hunter2" not in str(refused.value)
+    proxies.setattr("adaptive_stream.runtime.telemetry.configure_logging", lambda _: None)  # of the whole process
     done = CliRunner().invoke(app, ["alerts", "forward", "--to", "https://h.example/hook"])
     assert done.exit_code == 78, done.exception
     assert f"{name}: no proxy that can be used" in done.stderr
