@@ -17,7 +17,7 @@ import typer
 
 from adaptive_stream.cli.read import Strange, events
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, loaded, patiently, reachable, reaching
-from adaptive_stream.cli.terminal import console, table
+from adaptive_stream.cli.terminal import ascii_json, console, table
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
@@ -194,10 +194,8 @@ def ordered(found: Iterable[Alert]) -> list[Alert]:
 
 def _show(chosen: list[Alert], *, as_json: bool) -> None:
     if as_json:
-        import msgspec
-
         for alert in chosen:
-            typer.echo(msgspec.json.encode(alert).decode())
+            typer.echo(ascii_json(alert))
         return
     if not chosen:
         typer.echo("no alerts", err=True)

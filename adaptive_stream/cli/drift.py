@@ -11,7 +11,7 @@ import typer
 
 from adaptive_stream.cli.read import Strange, events, no_status
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable, reaching
-from adaptive_stream.cli.terminal import console, table
+from adaptive_stream.cli.terminal import ascii_json, console, table
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
@@ -47,13 +47,11 @@ def drift(
         no_status(model)
         raise typer.Exit(1)
     if as_json:
-        import msgspec
-
         told = [
             {"variant_id": series.variant_id, "channel_id": series.channel_id, "drift": series.drift}
             for series in newest.series
         ]
-        typer.echo(msgspec.json.encode(told).decode())
+        typer.echo(ascii_json(told))
         return
     show(newest)
 

@@ -96,6 +96,8 @@ def answered(tree: Config, work: Coroutine[Any, Any, None], *, more: Callable[[]
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(130) from interrupt
     except BrokenPipeError:  # standard output's, as of `tail | head`: click ends quietly; the client has its own errors
+        if told := more():
+            typer.echo(f"standard output is closed{told}", err=True)
         raise
     except (Fatal, KafkaError, OSError, TimeoutError, LookupError) as error:
         raise unanswered(tree, error, more()) from error

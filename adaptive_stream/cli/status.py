@@ -13,7 +13,7 @@ import typer
 
 from adaptive_stream.cli.read import Strange, events, no_status
 from adaptive_stream.cli.run import AsJson, Files, Settings, answered, reachable, reaching
-from adaptive_stream.cli.terminal import console, table
+from adaptive_stream.cli.terminal import ascii_json, console, table
 from adaptive_stream.contracts.topics import Topic
 
 if TYPE_CHECKING:
@@ -63,10 +63,8 @@ def status(
     if model is not None and model not in found:
         raise typer.Exit(1)
     if as_json:
-        import msgspec
-
         statuses = [found[name] for name in sorted(found)]
-        typer.echo(msgspec.json.encode(statuses if model is None else found[model]).decode())
+        typer.echo(ascii_json(statuses if model is None else found[model]))
     elif model is None:
         show_all([found[name] for name in sorted(found)])
     else:

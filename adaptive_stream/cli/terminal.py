@@ -6,6 +6,8 @@ a topic. Called by the verbs that show more than a line.
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")  # between the ends of JSON's texts alone, and there each may be escaped
 PIPE_COLUMNS = 2_000  # a pipe has no width; nothing is cut off
 
 
@@ -40,3 +43,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, indent: int 
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return Padding(made, (1, 0, 0, indent), expand=False) if indent else made
+
+
+def ascii_json(event: Any) -> str:  # noqa: ANN401 - whatever msgspec encodes
+    """Return JSON on one line; what is not ASCII is escaped, for some of it steers a terminal."""
+    import msgspec
+
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], msgspec.json.encode(event).decode())

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from adaptive_stream.cli import alerts, app, drift, read, status
+from adaptive_stream.cli.run import answered, reachable
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.topics import Topic
 from tests.unit.cli import story
+from tests.unit.cli.test_alerts import alert
 from tests.unit.runtime.records import record
 
 if TYPE_CHECKING:
@@ -123,10 +126,10 @@ def test_what_is_no_alert_is_shown_like_any_record(body: object) -> None:
 @pytest.mark.parametrize("topic", [Topic.ALERTS, Topic.DEAD_LETTERS, Topic.PREDICTIONS])
 def test_nothing_that_is_printed_steers_a_terminal(topic: Topic) -> None:
     labels = {"severity": HOSTILE, "alertname": HOSTILE}
-    alert = {"labels": labels, "status": HOSTILE, "starts_at": HOSTILE, "annotations": {"summary": HOSTILE}}
+    body = {"labels": labels, "status": HOSTILE, "starts_at": HOSTILE, "annotations": {"summary": HOSTILE}}
     names = ("as_error_code", "as_error_message", "as_error_path", "as_source_topic")
     headers = [(name, HOSTILE.encode()) for name in names]
-    bodies = [json.dumps(alert, ensure_ascii=False).encode(), HOSTILE.encode(), None, b'"\\u009b\\ud800"']
+    bodies = [json.dumps(body, ensure_ascii=False).encode(), HOSTILE.encode(), None, b'"\\u009b\\ud800"']
     for found in (
         *held(*bodies, key=HOSTILE.encode(), headers=headers),
         *held(b"", headers=[("as_replayed", b"\x1b")]),
@@ -136,6 +139,25 @@ def test_nothing_that_is_printed_steers_a_terminal(topic: Topic) -> None:
         assert as_json.isprintable()
         assert as_json.isascii()
         assert json.loads(as_json)["headers"] == {name: raw.decode() for name, raw in found.headers}
+
+
+@pytest.mark.parametrize("arguments", [["status", "--json"], ["status", MODEL, "--json"], ["drift", MODEL, "--json"]])
+def test_the_json_of_an_event_is_ascii(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    variant = "é\x9b31m\x7f\u202e😀"
+    model = story.status(msgspec.structs.replace(story.series(), variant_id=variant))
+    done = run(monkeypatch, held(msgspec.json.encode(model)), *arguments)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.isascii()
+    assert done.stdout.removesuffix("\n").isprintable()
+    assert variant in json.dumps(json.loads(done.stdout), ensure_ascii=False)
+
+
+def test_the_json_of_an_alert_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    found = msgspec.structs.replace(alert("a-1"), annotations={"summary": "é\x9b31m"})
+    alerts._show([found], as_json=True)
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert json.loads(printed)["annotations"] == found.annotations
 
 
 def test_a_time_outside_the_calendar_is_told_as_it_is() -> None:
@@ -150,3 +172,14 @@ def test_a_reader_that_has_seen_enough_is_no_failure_of_kafka(monkeypatch: pytes
     monkeypatch.setattr(read, "_line", cut)
     done = run(monkeypatch, held(b"{}"), "tail", "alerts")
     assert (done.exit_code, done.output) == (1, "")
+
+
+def test_what_was_done_is_told_though_nobody_reads_on() -> None:
+    async def cut() -> None:
+        await asyncio.sleep(0)
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    verb = typer.Typer()
+    verb.command()(lambda: answered(reachable(None, None), cut(), more=lambda: "; 3 were sent for certain"))
+    done = CliRunner().invoke(verb)
+    assert (done.exit_code, done.stderr) == (1, "standard output is closed; 3 were sent for certain\n")
