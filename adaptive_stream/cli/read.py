@@ -146,7 +146,7 @@ def _line(topic: Topic, record: ConsumerRecord, *, as_json: bool) -> str:
     """Return a record in one line of which every character prints: anybody may have written it."""
     try:
         return _told(topic, record, _body(record.value), as_json=as_json)
-    except RecursionError:  # nested as deep as can be read, and not a level deeper
+    except RecursionError:  # nested deeper than can be read, or than can be written
         return _told(topic, record, _text(record.value), as_json=as_json)
 
 
@@ -191,7 +191,7 @@ class _Known(dict[str, str]):
 def _body(value: bytes | None) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(value or b"null")
-    except (ValueError, RecursionError):
+    except ValueError:
         return _text(value)
 
 
