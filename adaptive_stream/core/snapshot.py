@@ -7,7 +7,7 @@ The waiting predictions themselves are not here: their offsets and marks are, th
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import msgspec
 import numpy as np
@@ -25,7 +25,36 @@ if TYPE_CHECKING:
     from adaptive_stream.core.slice import Slice
     from adaptive_stream.stats.rows import Rows
 
-FORMAT = 3
+FORMAT = 4
+OLDEST_FORMAT = 3  # offsets as one bit each from the first on, arrivals as differences of eight bytes
+LEAP = 255
+BEYOND = np.iinfo(np.int64).max  # above every offset
+
+
+class Rising(msgspec.Struct, array_like=True):
+    """Whole numbers that never fall: their count bounds the bytes, however far they lie apart."""
+
+    first: int
+    steps: bytes  # from each number to the next, the first from itself, a byte each: what is narrow is deflated soon
+    leaps: bytes  # the steps that a byte does not hold, in order, where it says LEAP; deflated
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.int64]) -> Self:
+        """Return numbers as they are saved."""
+        steps = np.diff(numbers, prepend=numbers[:1])
+        assert steps.min(initial=0) >= 0, "a ring is in the order of its offsets, and of its arrivals"
+        short = np.minimum(steps, LEAP).astype(np.uint8)
+        return cls(
+            first=int(numbers[0]) if len(numbers) else 0,
+            steps=zlib.compress(short.tobytes(), 1),
+            leaps=zlib.compress(steps[short == LEAP].tobytes(), 1),
+        )
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the numbers."""
+        steps = np.frombuffer(zlib.decompress(self.steps), dtype=np.uint8).astype(np.int64)
+        steps[steps == LEAP] = np.frombuffer(zlib.decompress(self.leaps), dtype="<i8")
+        return self.first + np.cumsum(steps)
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -33,9 +62,9 @@ class Head(msgspec.Struct, kw_only=True):
 
     ring: tuple[int, int]  # sequence numbers of the oldest waiting prediction and of the next one
     first_offset: int  # of the oldest waiting prediction
-    offsets: bytes  # one bit an offset from first_offset on: it waits; deflated
-    flags: bytes  # the marks of those that wait, in order; deflated
-    arrivals: bytes  # grid cells of their arrivals, as differences; deflated to almost nothing
+    offsets: Rising | bytes  # of those that wait; bytes: of the oldest format
+    flags: bytes  # their marks, in order; deflated
+    arrivals: Rising | bytes  # grid cells of their arrivals; bytes: of the oldest format
     early: list[tuple[int, int, tuple[int, str], bytes]]  # number, since_ms, awaited (row, prediction), event
     next_early: int
     entities: list[tuple[int, str, int]]
@@ -53,7 +82,7 @@ class Head(msgspec.Struct, kw_only=True):
     drift_alarms: list[Alarmed]
     drift_dropped: dict[str, int]
     classes: list[str] = []  # whose confusion matrix the series table holds; an earlier head does not say
-    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
+    format: Annotated[int, msgspec.Meta(ge=OLDEST_FORMAT, le=FORMAT)] = FORMAT
 
 
 def tables(fleet: Fleet) -> dict[str, Rows]:
@@ -72,15 +101,12 @@ def head(fleet: Fleet) -> Head:
     join = fleet.join
     slots = join.slots(np.arange(join.head, join.tail))
     offsets = join.col["offset"][slots]
-    first = int(offsets[0]) if len(offsets) else -1
-    bits = np.zeros(int(offsets[-1]) - first + 1 if len(offsets) else 0, dtype=np.uint8)
-    bits[offsets - first] = 1
     return Head(
         ring=(join.head, join.tail),
-        first_offset=first,
-        offsets=zlib.compress(np.packbits(bits).tobytes(), 1),
+        first_offset=int(offsets[0]) if len(offsets) else -1,
+        offsets=Rising.of(offsets),
         flags=zlib.compress(join.col["flags"][slots].tobytes(), 1),
-        arrivals=zlib.compress(np.diff(join.col["arrival"][slots], prepend=0).tobytes(), 1),
+        arrivals=Rising.of(join.col["arrival"][slots]),
         early=[(n, since, key, msgspec.msgpack.encode(event)) for n, (since, key, event) in join.early.items()],
         next_early=join.next_early,
         entities=[(row, entity, count) for (row, entity), count in join.entities.items()],
@@ -133,22 +159,19 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]], *, now_
 
 
 class Waiting:
-    """The way back of the waiting predictions: those whose bit is set are taken in again."""
+    """The way back of the waiting predictions: those at the saved offsets are taken in again."""
 
     def __init__(self, fleet: Fleet, saved: Head) -> None:
         self._fleet = fleet
         self._saved = saved
-        self._first = saved.first_offset
-        self._bits = np.unpackbits(np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8)).astype(bool)
-        fleet.reserve(int(self._bits.sum()))  # at once: a ring that grows is copied
+        offsets = _offsets(saved)
+        fleet.reserve(len(offsets))  # at once: a ring that grows is copied
+        self._offsets = np.append(offsets, BEYOND)  # so that every search ends at some offset
 
     def wants(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say which of the predictions at these offsets wait in this fleet."""
-        places = offsets - self._first
-        is_inside = (self._first >= 0) & (places >= 0) & (places < len(self._bits))
-        wanted = np.zeros(len(offsets), dtype=bool)
-        wanted[is_inside] = self._bits[places[is_inside]]
-        return wanted
+        is_waiting: NDArray[np.bool_] = self._offsets[np.searchsorted(self._offsets, offsets)] == offsets
+        return is_waiting
 
     def take(self, slice_: Slice, places: NDArray[np.int64]) -> None:
         """Put those at these places back."""
@@ -162,8 +185,7 @@ class Waiting:
         # what retention took is the oldest: the marks of the others are the last ones
         slots = join.slots(np.arange(join.head, join.tail))
         join.col["flags"][slots] = flags[lost:]
-        arrivals = np.cumsum(np.frombuffer(zlib.decompress(self._saved.arrivals), dtype="<i8"))
-        join.col["arrival"][slots] = arrivals[lost:]
+        join.col["arrival"][slots] = _arrivals(self._saved)[lost:]
         # counted before the snapshot already
         join.dropped |= self._saved.join_dropped
         misfit = self._fleet.dropped["waiting_misfit"]
@@ -176,6 +198,21 @@ class Waiting:
             models.touch(np.arange(models.count))
         else:
             assert (join.head, join.tail) == self._saved.ring, "every waiting prediction came back"
+
+
+def _offsets(saved: Head) -> NDArray[np.int64]:
+    if isinstance(saved.offsets, Rising):
+        return saved.offsets.numbers()
+    packed = np.frombuffer(zlib.decompress(saved.offsets), dtype=np.uint8)
+    places = np.flatnonzero(packed)  # few, where those that wait lie far apart: only theirs are unpacked
+    rows, bits = np.nonzero(np.unpackbits(packed[places, np.newaxis], axis=1))
+    return saved.first_offset + 8 * places[rows] + bits
+
+
+def _arrivals(saved: Head) -> NDArray[np.int64]:
+    if isinstance(saved.arrivals, Rising):
+        return saved.arrivals.numbers()
+    return np.cumsum(np.frombuffer(zlib.decompress(saved.arrivals), dtype="<i8"))
 
 
 def _cursors(remembered: Remembered) -> tuple[int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,8 @@ import pytest
 
 from adaptive_stream.contracts.clock import format_time
 from adaptive_stream.contracts.events import Metrics
+from adaptive_stream.contracts.topics import Topic
+from adaptive_stream.core.snapshot import Rising
 from adaptive_stream.testing.driver import thaw
 from tests.unit.core.scene import Scene, prediction
 
@@ -189,6 +192,50 @@ def test_waiting_predictions_that_the_log_has_lost_are_left_out() -> None:
     assert join.col["flags"][join.slots(np.arange(join.head, join.tail))].tolist() == [0, 3, 0]
 
 
+def in_the_oldest_format(head: bytes) -> bytes:
+    """Return a snapshot's head as builds up to format 3 wrote it: a bit an offset, eight bytes a difference."""
+    whole = msgspec.msgpack.decode(head)
+    for fleet in whole["fleets"].values():
+        offsets, arrivals = (msgspec.convert(fleet[name], Rising).numbers() for name in ("offsets", "arrivals"))
+        bits = np.zeros(int(offsets[-1] - offsets[0]) + 1 if len(offsets) else 0, dtype=np.uint8)
+        bits[offsets - offsets[:1]] = 1
+        fleet["offsets"] = zlib.compress(np.packbits(bits).tobytes(), 1)
+        fleet["arrivals"] = zlib.compress(np.diff(arrivals, prepend=0).tobytes(), 1)
+        fleet["format"] = 3
+    return msgspec.msgpack.encode(whole)
+
+
+def test_a_snapshot_in_the_oldest_format_comes_back_whole() -> None:
+    scene = lived_in()
+    frozen = scene.driver.freeze()
+    head = in_the_oldest_format(frozen.head)
+    assert thaw(scene.driver.config, head, scene.driver.pages, scene.driver.predictions).dump() == (
+        scene.driver.fleets.dump()
+    )
+    empty = Scene()
+    nothing = in_the_oldest_format(empty.driver.freeze().head)
+    assert thaw(empty.driver.config, nothing, {}, []).dump() == empty.driver.fleets.dump()
+
+
+def test_predictions_that_wait_take_no_room_for_the_offsets_between_them() -> None:
+    scene = Scene()
+    for number in range(3):
+        scene.driver._ends[Topic.PREDICTIONS] = number << 40  # a byte for each offset would be a terabyte
+        scene.step(prediction(f"p{number}"))
+    frozen = scene.driver.freeze()
+    assert len(frozen.head) < 2_000
+    assert scene.driver.thaw(frozen).dump() == scene.driver.fleets.dump()
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[], [7], [7, 7, 7], [0, 1, 2], [5, 5 + 254, 5 + 254 + 255, 5 + 254 + 255 + 256, 2**62], [-3, 0, 2**40]],
+)
+def test_numbers_that_never_fall_come_back_however_far_they_lie_apart(numbers: list[int]) -> None:
+    saved = msgspec.msgpack.encode(Rising.of(np.array(numbers, dtype=np.int64)))
+    assert msgspec.msgpack.decode(saved, type=Rising).numbers().tolist() == numbers
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -224,6 +271,7 @@ def test_a_quiet_page_that_began_anew_forgets_no_alarm_of_another() -> None:
     driver = scene.driver
     driver.fleets = thaw(driver.config, frozen.head, old.driver.pages, old.driver.predictions)
     driver.pages, driver.predictions = dict(old.driver.pages), list(old.driver.predictions)
+    driver._ends = dict(old.driver._ends)  # an offset stands for one record
     dice = np.random.default_rng(1)
     for number in range(1_100):
         shift = 3.0 * (number > 700)
