@@ -180,16 +180,16 @@ class Waiting:
     def finish(self) -> None:
         """Mark those that were answered, and count those that did not come: the caller chose to go on without them."""
         join = self._fleet.join
-        flags = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)
-        lost = len(flags) - (join.tail - join.head)
-        # what retention took is the oldest: the marks of the others are the last ones
         slots = join.slots(np.arange(join.head, join.tail))
-        join.col["flags"][slots] = flags[lost:]
-        join.col["arrival"][slots] = _arrivals(self._saved)[lost:]
+        # by offset: retention takes the oldest, but a build may refuse any that another one has accepted
+        places = np.searchsorted(self._offsets, join.col["offset"][slots])
+        join.col["flags"][slots] = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)[places]
+        join.col["arrival"][slots] = _arrivals(self._saved)[places]
         # counted before the snapshot already
         join.dropped |= self._saved.join_dropped
         misfit = self._fleet.dropped["waiting_misfit"]
         self._fleet.dropped |= self._saved.dropped | {"waiting_misfit": misfit}
+        lost = len(self._offsets) - 1 - len(places)
         if lost:
             join.dropped["waiting_lost"] += lost
             models = self._fleet.models

@@ -192,6 +192,29 @@ def test_waiting_predictions_that_the_log_has_lost_are_left_out() -> None:
     assert join.col["flags"][join.slots(np.arange(join.head, join.tail))].tolist() == [0, 3, 0]
 
 
+def test_what_is_lost_in_the_middle_shifts_no_mark_and_no_time_of_the_others() -> None:
+    scene = Scene("join.window_s=600")
+    for number in range(5):
+        scene.after(60, prediction(f"p{number}"))
+    scene.step(scene.correction("p1"), scene.rating("p3"))
+    frozen = scene.driver.freeze()
+    for gone in range(5):
+        other = Scene("join.window_s=600")
+        left = [kept for kept in scene.driver.predictions if kept[0] != gone]
+        other.driver.fleets = thaw(scene.driver.config, frozen.head, scene.driver.pages, left)
+        other.now_s = scene.now_s
+        names = {f"p{number}" for number in range(5) if number != gone}
+        join, before = other.fleet.join, scene.fleet.join
+        for name in names:
+            here, there = (ring.index[0, name] % len(ring.keys) for ring in (join, before))
+            for column in ("flags", "arrival", "time", "offset"):
+                assert join.col[column][here] == before.col[column][there]
+        unanswered = names - {"p1", "p3"}
+        assert (other.status().waiting, other.dropped["waiting_lost"]) == (len(unanswered), 1)
+        other.step(*(other.correction(name, feedback_id=f"again-{name}") for name in sorted(names)))
+        assert other.dropped.get("recorrected", 0) == (gone != 1), "what is scored is scored once"
+
+
 def in_the_oldest_format(head: bytes) -> bytes:
     """Return a snapshot's head as builds up to format 3 wrote it: a bit an offset, eight bytes a difference."""
     whole = msgspec.msgpack.decode(head)
