@@ -6,11 +6,13 @@ Never touches state. Called by the task for each slice, live and in a restore, w
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aiokafka.partitioner import murmur2
 
+from adaptive_stream.contracts.codec import MAX_IGNORED_DEPTH, Codec
 from adaptive_stream.contracts.errors import ErrorCode, Reject
 from adaptive_stream.contracts.field import MAX_ID_CHARS
 from adaptive_stream.contracts.topics import Topic
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-    from adaptive_stream.contracts.codec import Codec
     from adaptive_stream.contracts.events import InputEvent
 
 MOVED_HEADER = "as_repartitioned"  # marks a record that was re-published once, so that there is no second round
 MAX_KEY_BYTES = 4 * MAX_ID_CHARS  # in UTF-8
-FAR_FUTURE_MS = 2**62
 MAX_KNOWN_KEYS = 200_000  # a cache: about 20 MB; emptied when full, then filled again
+# for what was accepted before: limits lowered since do not undo that
+UNBOUNDED = Codec(max_record_bytes=sys.maxsize, max_depth=MAX_IGNORED_DEPTH)
 
 
 @dataclass(slots=True)
@@ -99,21 +101,33 @@ class Intake:
         return self._parse_each(topics, records, limits_ms, skipped, cut_ms)
 
     def parse_again(self, records: Sequence[ConsumerRecord]) -> Slice:
-        """Parse predictions that were taken in before; what this build refuses of them is left out."""
+        """Parse predictions that were taken in before, under any limits; what this build cannot read is left out."""
         topics = [Topic.PREDICTIONS] * len(records)
         try:
             if any(record.headers for record in records):
                 raise Reject(ErrorCode.INVALID_EVENT, "one of many records comes in an envelope")
             events = self._decode_again(Topic.PREDICTIONS, [record.value for record in records])
         except Reject:
-            forever = -FAR_FUTURE_MS, FAR_FUTURE_MS
-            return self._parse_each(topics, records, limits_ms=forever, skipped=set(), cut_ms=-1).slice
+            return self._parse_each_again(records)
         return Slice(
             topics=topics,
             offsets=[record.offset for record in records],
             times_ms=[record.timestamp for record in records],
             events=events,
         )
+
+    def _parse_each_again(self, records: Sequence[ConsumerRecord]) -> Slice:
+        slice_ = Slice(topics=[], offsets=[], times_ms=[], events=[])
+        for record in records:
+            try:
+                event = UNBOUNDED.decode(Topic.PREDICTIONS, record.value, record.headers)
+            except Reject:
+                continue
+            slice_.topics.append(Topic.PREDICTIONS)
+            slice_.offsets.append(record.offset)
+            slice_.times_ms.append(record.timestamp)
+            slice_.events.append(event)
+        return slice_
 
     def _events(
         self, topics: Sequence[Topic], records: Sequence[ConsumerRecord], limits_ms: tuple[int, int]

@@ -7,6 +7,7 @@ from aiokafka.partitioner import murmur2
 
 from adaptive_stream.contracts.codec import Codec
 from adaptive_stream.contracts.errors import ErrorCode
+from adaptive_stream.contracts.events import Prediction
 from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.runtime import intake as module
 from adaptive_stream.runtime.intake import MOVED_HEADER, Intake, Parsed, home
@@ -125,6 +126,28 @@ def test_what_this_build_refuses_is_left_out_when_it_is_parsed_again() -> None:
     intake = Intake(Codec(), partition=HOME, partitions=PARTITIONS)
     for bad in (record(1, value=b'{"prediction_id": 7}'), record(1, value=None)):
         assert intake.parse_again([prediction(0), bad, prediction(2)]).offsets == [0, 2]
+
+
+def test_what_was_taken_in_under_wider_limits_is_parsed_again_to_the_same_events() -> None:
+    codec = Codec()
+    small, large = (Prediction(prediction_id=f"p{n}", model_id="m0", output=0.9, variant_id="v" * n) for n in (1, 200))
+    deep = codec.encode(small)[:-1] + b',"ignored":' + b"[" * 10 + b"]" * 10 + b"}"
+    headers = codec.headers(small, source="/app", event_id="1", time_ms=START_MS)
+    records = [
+        record(0, value=codec.encode(small)),
+        record(1, value=codec.encode(large)),
+        record(2, value=codec.encode(large), headers=headers),
+        record(3, value=deep, headers=headers),
+        record(4, value=codec.encode(small), headers=headers),
+    ]
+    topics = [Topic.PREDICTIONS] * len(records)
+    accepted = Intake(codec, partition=HOME, partitions=PARTITIONS)
+    first = accepted.parse(topics, records, limits_ms=LIMITS_MS, skipped=set()).slice
+    assert first.offsets == [0, 1, 2, 3, 4]
+    stricter = Intake(Codec(max_record_bytes=256, max_depth=4), partition=HOME, partitions=PARTITIONS)
+    now = stricter.parse(topics, records, limits_ms=LIMITS_MS, skipped=set())
+    assert codes(now) == [ErrorCode.TOO_LARGE, ErrorCode.TOO_LARGE, ErrorCode.TOO_DEEP]
+    assert stricter.parse_again(records) == first
 
 
 @pytest.mark.parametrize(
