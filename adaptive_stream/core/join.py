@@ -124,6 +124,7 @@ class Join:
 
     def __init__(self, settings: JoinSettings, *, features: int, grid_ms: int) -> None:
         self._settings = settings
+        self.window_ms = settings.window_s * 1000
         self._grid_ms = grid_ms
         self._features = features
         self.capacity = max(1, settings.max_bytes // (BYTES_PER_PREDICTION + 4 * features))
@@ -215,7 +216,7 @@ class Join:
     def expire(self, *, now_ms: int) -> list[int]:
         """Let go of what is older than the window. Returns as ``insert`` does."""
         # the whole grid cell of the arrival must be older than the window
-        horizon = (now_ms - self._settings.window_s * 1000) // self._grid_ms
+        horizon = (now_ms - self.window_ms) // self._grid_ms
         if self.head == self.tail or self.col["arrival"][self.head % self._size] >= horizon:
             return []
         arrivals = self.col["arrival"][self.slots(np.arange(self.head, self.tail))]

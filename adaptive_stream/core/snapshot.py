@@ -64,7 +64,8 @@ class Head(msgspec.Struct, kw_only=True):
     first_offset: int  # of the oldest waiting prediction
     offsets: Rising | bytes  # of those that wait; bytes: of the oldest format
     flags: bytes  # their marks, in order; deflated
-    arrivals: Rising | bytes  # grid cells of their arrivals; bytes: of the oldest format
+    arrivals: Rising | bytes  # cells of their arrivals in the grid of then; bytes: of the oldest format
+    grid_ms: int = 0  # the oldest format does not say
     early: list[tuple[int, int, tuple[int, str], bytes]]  # number, since_ms, awaited (row, prediction), event
     next_early: int
     entities: list[tuple[int, str, int]]
@@ -83,6 +84,11 @@ class Head(msgspec.Struct, kw_only=True):
     drift_dropped: dict[str, int]
     classes: list[str] = []  # whose confusion matrix the series table holds; an earlier head does not say
     format: Annotated[int, msgspec.Meta(ge=OLDEST_FORMAT, le=FORMAT)] = FORMAT
+
+    def __post_init__(self) -> None:
+        """Refuse a head that lacks what its format has."""
+        if self.format > OLDEST_FORMAT and self.grid_ms <= 0:
+            raise ValueError("grid_ms is missing")
 
 
 def tables(fleet: Fleet) -> dict[str, Rows]:
@@ -107,6 +113,7 @@ def head(fleet: Fleet) -> Head:
         offsets=Rising.of(offsets),
         flags=zlib.compress(join.col["flags"][slots].tobytes(), 1),
         arrivals=Rising.of(join.col["arrival"][slots]),
+        grid_ms=fleet.grid_ms,
         early=[(n, since, key, msgspec.msgpack.encode(event)) for n, (since, key, event) in join.early.items()],
         next_early=join.next_early,
         entities=[(row, entity, count) for (row, entity), count in join.entities.items()],
@@ -155,15 +162,16 @@ def restore(fleet: Fleet, saved: Head, pages: Mapping[str, list[bytes]], *, now_
     fleet.monitor.dropped["columns_reset"] += reset
     fleet.monitor.values, fleet.beat_ms = saved.values, saved.beat_ms
     fleet.reindex()
-    return Waiting(fleet, saved)
+    return Waiting(fleet, saved, now_ms=now_ms)
 
 
 class Waiting:
     """The way back of the waiting predictions: those at the saved offsets are taken in again."""
 
-    def __init__(self, fleet: Fleet, saved: Head) -> None:
+    def __init__(self, fleet: Fleet, saved: Head, *, now_ms: int) -> None:
         self._fleet = fleet
         self._saved = saved
+        self._now_ms = now_ms
         offsets = _offsets(saved)
         fleet.reserve(len(offsets))  # at once: a ring that grows is copied
         self._offsets = np.append(offsets, BEYOND)  # so that every search ends at some offset
@@ -184,7 +192,7 @@ class Waiting:
         # by offset: retention takes the oldest, but a build may refuse any that another one has accepted
         places = np.searchsorted(self._offsets, join.col["offset"][slots])
         join.col["flags"][slots] = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)[places]
-        join.col["arrival"][slots] = _arrivals(self._saved)[places]
+        join.col["arrival"][slots] = self._arrivals()[places]
         # counted before the snapshot already
         join.dropped |= self._saved.join_dropped
         misfit = self._fleet.dropped["waiting_misfit"]
@@ -199,6 +207,30 @@ class Waiting:
         else:
             assert (join.head, join.tail) == self._saved.ring, "every waiting prediction came back"
 
+    def _arrivals(self) -> NDArray[np.int64]:
+        """Return the cells of the arrivals in the present grid, the latest that they can be: no window is cut short."""
+        saved, grid_ms = self._saved.arrivals, self._fleet.grid_ms
+        if isinstance(saved, Rising):
+            cells, then_ms = saved.numbers(), self._saved.grid_ms
+        else:
+            cells = np.cumsum(np.frombuffer(zlib.decompress(saved), dtype="<i8"))
+            then_ms = self._likely_grid_ms(int(cells[-1])) if len(cells) else grid_ms
+        last_ms = np.minimum((cells + 1) * then_ms - 1, self._now_ms)  # nothing has come after the snapshot
+        # in the oldest format the cells of two grids may stand side by side: it did not convert them
+        latest: NDArray[np.int64] = np.maximum.accumulate(last_ms // grid_ms)
+        return latest
+
+    def _likely_grid_ms(self, newest: int) -> int:
+        """Return the grid of a head that does not say it: the present one, if the newest cell can be of it.
+
+        A grid is of whole seconds, and so many cells have gone by since 1970 that the number of one tells their size.
+        """
+        present_ms = self._fleet.grid_ms
+        age_ms = self._now_ms - newest * present_ms
+        if newest <= 0 or 0 <= age_ms <= self._fleet.join.window_ms + 2 * present_ms:
+            return present_ms
+        return max(1, self._now_ms // (newest * 1000)) * 1000
+
 
 def _offsets(saved: Head) -> NDArray[np.int64]:
     if isinstance(saved.offsets, Rising):
@@ -207,12 +239,6 @@ def _offsets(saved: Head) -> NDArray[np.int64]:
     places = np.flatnonzero(packed)  # few, where those that wait lie far apart: only theirs are unpacked
     rows, bits = np.nonzero(np.unpackbits(packed[places, np.newaxis], axis=1))
     return saved.first_offset + 8 * places[rows] + bits
-
-
-def _arrivals(saved: Head) -> NDArray[np.int64]:
-    if isinstance(saved.arrivals, Rising):
-        return saved.arrivals.numbers()
-    return np.cumsum(np.frombuffer(zlib.decompress(saved.arrivals), dtype="<i8"))
 
 
 def _cursors(remembered: Remembered) -> tuple[int, int, int]:

@@ -224,6 +224,7 @@ def in_the_oldest_format(head: bytes) -> bytes:
         bits[offsets - offsets[:1]] = 1
         fleet["offsets"] = zlib.compress(np.packbits(bits).tobytes(), 1)
         fleet["arrivals"] = zlib.compress(np.diff(arrivals, prepend=0).tobytes(), 1)
+        del fleet["grid_ms"]
         fleet["format"] = 3
     return msgspec.msgpack.encode(whole)
 
@@ -264,6 +265,8 @@ def test_numbers_that_never_fall_come_back_however_far_they_lie_apart(numbers: l
     [
         ".alerts.Mine={metric: accuracy, medium: 0.5, min_count: 10}",
         ".alerts.AccuracyDegraded.enabled=false",
+        ".monitor.evaluate_every_s=20",
+        ".monitor.evaluate_every_s=5",
         ".monitor.pane_s=120",
         ".monitor.panes=10",
         ".monitor.auc_labels=100",
@@ -284,6 +287,85 @@ def test_what_another_configuration_made_of_a_snapshot_is_saved_whole(change: st
     twice = thaw(config, second.head, {key: pages[key] for key in second.directory}, scene.driver.predictions)
     assert twice.dump() == once.dump()
     assert twice.freeze().pages == {}, "nothing is brought into the present configuration twice"
+
+
+@pytest.mark.parametrize("is_oldest", [False, True])
+@pytest.mark.parametrize(("before_s", "after_s"), [(10, 10), (10, 300), (300, 10), (10, 7), (7, 10), (300, 240)])
+def test_a_grid_that_changed_moves_the_end_of_no_window_by_more_than_a_cell(
+    before_s: int, after_s: int, *, is_oldest: bool
+) -> None:
+    window_s = 3_600
+    bounds = f"join.window_s={window_s}", "join.early_window_s=60"
+
+    def made(grid_s: int) -> Scene:
+        return Scene(*bounds, f".monitor.evaluate_every_s={grid_s}", f".monitor.status_interval_s={84 * grid_s}")
+
+    old, scene = made(before_s), made(after_s)
+    came = {f"p{number}": 137.0 * number for number in range(12)}
+    for name, at in came.items():
+        old.now_s = at
+        old.step(prediction(name))
+    frozen = old.driver.freeze()
+    head = in_the_oldest_format(frozen.head) if is_oldest else frozen.head
+    driver = scene.driver
+    driver.fleets = thaw(driver.config, head, old.driver.pages, old.driver.predictions)
+    driver.pages, driver.predictions = dict(old.driver.pages), list(old.driver.predictions)
+    driver._ends = dict(old.driver._ends)
+    assert scene.fleet.join.index == old.fleet.join.index
+    again = driver.freeze()
+    assert driver.thaw(again).dump() == driver.fleets.dump(), "what was converted is saved in the present grid"
+
+    scene.now_s = old.now_s
+    late_s = before_s + 2 * after_s  # a cell of then, one of now, and up to the next look
+    while scene.now_s < max(came.values()) + window_s + late_s:
+        scene.after(after_s, prediction(f"at{scene.now_s}"))
+        arrivals = scene.fleet.join.col["arrival"][
+            scene.fleet.join.slots(np.arange(scene.fleet.join.head, scene.fleet.join.tail))
+        ]
+        assert (np.diff(arrivals) >= 0).all()
+        held = {name for _, name in scene.fleet.join.index}
+        assert held >= {name for name, at in came.items() if at + window_s >= scene.now_s}, "none leaves too early"
+        assert not held & {name for name, at in came.items() if at + window_s + late_s < scene.now_s}
+    scene.step(*(scene.correction(name) for name in came))
+    assert scene.outcomes == {"late": 12}
+    assert (driver.freeze().first_waiting_offset or 0) >= len(came), "the log is needed no longer than the window"
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(10, 300), (300, 10)])
+def test_labels_join_right_after_a_restart_with_another_grid(before_s: int, after_s: int) -> None:
+    def made(grid_s: int) -> Scene:
+        return Scene("join.window_s=3600", f".monitor.evaluate_every_s={grid_s}", ".monitor.status_interval_s=600")
+
+    old, scene = made(before_s), made(after_s)
+    for number in range(5):
+        old.step(prediction(f"p{number}"))
+        old.now_s += 60
+    frozen = old.driver.freeze()
+    scene.driver.fleets = thaw(scene.driver.config, frozen.head, old.driver.pages, old.driver.predictions)
+    scene.now_s = 900
+    scene.after(0)
+    scene.step(*(scene.correction(f"p{number}") for number in range(5)))
+    assert scene.outcomes == {"joined": 5}
+    assert scene.dropped == {}
+
+
+def test_cells_of_two_grids_that_the_oldest_format_mixed_leave_within_a_window() -> None:
+    scene = Scene("join.window_s=600", ".monitor.evaluate_every_s=300", ".monitor.status_interval_s=600")
+    for number in range(4):
+        scene.after(60, prediction(f"p{number}"))
+    cell = scene.now_ms // 300_000
+    scene.after(300)
+    whole = msgspec.msgpack.decode(in_the_oldest_format(scene.driver.freeze().head))
+    fleet = whole["fleets"]["f"]
+    mixed = np.array([cell * 30] * 2 + [cell] * 2)  # a restart from 10 s to 300 s lies between them
+    fleet["arrivals"] = zlib.compress(np.diff(mixed, prepend=0).tobytes(), 1)
+    head = msgspec.msgpack.encode(whole)
+    scene.driver.fleets = thaw(scene.driver.config, head, scene.driver.pages, scene.driver.predictions)
+    sequences = np.arange(4)
+    assert scene.fleet.join.col["arrival"][scene.fleet.join.slots(sequences)].tolist() == [cell + 1] * 4
+    assert scene.driver.thaw(scene.driver.freeze()).dump() == scene.driver.fleets.dump()
+    scene.after(1_200)
+    assert scene.driver.fleets.gauges()["held"] == 0
 
 
 def test_a_quiet_page_that_began_anew_forgets_no_alarm_of_another() -> None:
