@@ -54,7 +54,8 @@ class Rising(msgspec.Struct, array_like=True):
         """Return the numbers."""
         steps = np.frombuffer(zlib.decompress(self.steps), dtype=np.uint8).astype(np.int64)
         steps[steps == LEAP] = np.frombuffer(zlib.decompress(self.leaps), dtype="<i8")
-        return self.first + np.cumsum(steps)
+        steps[:1] += self.first
+        return np.cumsum(steps, out=steps)  # in place: of a million numbers, fresh pages cost more than the sum
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -189,15 +190,17 @@ class Waiting:
         """Mark those that were answered, and count those that did not come: the caller chose to go on without them."""
         join = self._fleet.join
         slots = join.slots(np.arange(join.head, join.tail))
-        # by offset: retention takes the oldest, but a build may refuse any that another one has accepted
-        places = np.searchsorted(self._offsets, join.col["offset"][slots])
-        join.col["flags"][slots] = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)[places]
-        join.col["arrival"][slots] = self._arrivals()[places]
+        flags = np.frombuffer(zlib.decompress(self._saved.flags), dtype=np.uint8)
+        arrivals = self._arrivals()
+        lost = len(flags) - len(slots)
+        if lost:  # by offset: retention takes the oldest, but a build may refuse any that another one has accepted
+            came = np.searchsorted(self._offsets, join.col["offset"][slots])
+            flags, arrivals = flags[came], arrivals[came]
+        join.col["flags"][slots], join.col["arrival"][slots] = flags, arrivals
         # counted before the snapshot already
         join.dropped |= self._saved.join_dropped
         misfit = self._fleet.dropped["waiting_misfit"]
         self._fleet.dropped |= self._saved.dropped | {"waiting_misfit": misfit}
-        lost = len(self._offsets) - 1 - len(places)
         if lost:
             join.dropped["waiting_lost"] += lost
             models = self._fleet.models
@@ -209,12 +212,14 @@ class Waiting:
 
     def _arrivals(self) -> NDArray[np.int64]:
         """Return the cells of the arrivals in the present grid, the latest that they can be: no window is cut short."""
-        saved, grid_ms = self._saved.arrivals, self._fleet.grid_ms
+        saved, then_ms, grid_ms = self._saved.arrivals, self._saved.grid_ms, self._fleet.grid_ms
         if isinstance(saved, Rising):
-            cells, then_ms = saved.numbers(), self._saved.grid_ms
+            cells = saved.numbers()
         else:
             cells = np.cumsum(np.frombuffer(zlib.decompress(saved), dtype="<i8"))
-            then_ms = self._likely_grid_ms(int(cells[-1])) if len(cells) else grid_ms
+        if then_ms == grid_ms or not len(cells):
+            return cells
+        then_ms = then_ms or self._likely_grid_ms(int(cells[-1]))
         last_ms = np.minimum((cells + 1) * then_ms - 1, self._now_ms)  # nothing has come after the snapshot
         # in the oldest format the cells of two grids may stand side by side: it did not convert them
         latest: NDArray[np.int64] = np.maximum.accumulate(last_ms // grid_ms)
