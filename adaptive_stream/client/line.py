@@ -69,8 +69,10 @@ class Line:
 
         Raises:
             RuntimeError: the line is not open.
+            KafkaTimeoutError: a new one could not be started within the limit.
         """
-        producer = await self._current()
+        async with self.limit():
+            producer = await self._current()
         try:
             yield producer
         except KafkaError as error:

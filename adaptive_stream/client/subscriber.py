@@ -233,9 +233,14 @@ class Subscriber:
         ours = {tp: offset for tp, offset in self._handled.items() if tp in consumer.assignment()}
         self._handled.clear()
         self._committed_at = time.monotonic()
-        if ours:
-            with suppress(CommitFailedError, IllegalStateError):  # they move; their next owner gets the events again
+        try:
+            if ours:
                 await consumer.commit(ours)
+        except (CommitFailedError, IllegalStateError):
+            pass  # they move; their next owner gets the events again
+        except BaseException:
+            self._handled = {**ours, **self._handled}  # the next commit takes them along
+            raise
 
     async def _commit_last(self, places: Iterable[TopicPartition]) -> None:
         """Commit before leaving, if that succeeds in time; what it misses comes again."""

@@ -112,7 +112,7 @@ def without_leader(client: AIOKafkaClient, places: Iterable[TopicPartition]) -> 
 
     Where a disk is full or broken, or a broker gone, the client asks again and again without a word.
     """
-    lost = [f"{tp.topic}-{tp.partition}" for tp in places if client.cluster.leader_for_partition(tp) in {None, -1}]
+    lost = [f"{tp.topic}-{tp.partition}" for tp in places if client.cluster.leader_for_partition(tp) == -1]
     return f"no broker leads {', '.join(lost)}: the one that has it is gone, or lost its disk" if lost else ""
 
 

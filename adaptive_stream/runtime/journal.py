@@ -23,8 +23,10 @@ PAGE_PREFIX = b"page/"
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One batch: which records, in which order, by which build.
 
-    ``ranges`` maps an input to its first and next offset; ``skipped`` names the offsets on which the step failed;
-    ``passed`` is where an input goes on when nothing but markers of transactions lies behind what was stepped.
+    ``ranges`` maps an input to its first and next offset, equal where it goes on behind records that retention took;
+    ``skipped`` names the offsets on which the step failed; ``passed`` is where an input goes on when nothing but
+    markers of transactions lies behind what was stepped; ``is_look`` says that a batch without records looked for
+    silence.
     """
 
     batch: int
@@ -33,6 +35,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     skipped: dict[str, list[int]] = {}
     passed: dict[str, int] = {}
+    is_look: bool = True
     format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)] = FORMAT
 
 

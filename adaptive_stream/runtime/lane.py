@@ -70,13 +70,15 @@ class Batch:
     """The records of one transaction, in processing order.
 
     ``ranges`` holds for each input the first offset and the next one after the last; inputs without records are absent.
-    Those of one batch begin where those of the batch before end.
+    Those of one batch begin where those of the batch before end. ``is_look`` says whether one without records looks for
+    silence.
     """
 
     cut_ms: int
     topics: list[Topic]
     records: list[ConsumerRecord]
     ranges: dict[Topic, tuple[int, int]]
+    is_look: bool = True
 
 
 def order(inputs: Mapping[Topic, Sequence[ConsumerRecord]], *, cut_ms: int, limits_ms: tuple[int, int]) -> Batch:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -78,7 +78,8 @@ class Reader:
         self._stall_s = config.kafka.call_timeout_ms / 1000
         self._options = {
             **connection(config),
-            "request_timeout_ms": config.kafka.call_timeout_ms,  # it waits for no rebalance
+            # it waits for no rebalance, but for as long as a fetch may find nothing
+            "request_timeout_ms": max(config.kafka.call_timeout_ms, config.kafka.fetch_max_wait_ms + 1_000),
             "enable_auto_commit": False,
             "auto_offset_reset": "none",  # what retention takes meanwhile must not be skipped silently
             "fetch_max_wait_ms": config.kafka.fetch_max_wait_ms,
@@ -124,6 +125,8 @@ class Reader:
     def _explained(self, consumer: AIOKafkaConsumer) -> Iterator[None]:
         try:
             yield
+        except HOPELESS:
+            raise
         except (kafka_errors.KafkaError, RestoreFailed) as error:
             why = without_leader(consumer._client, self._tps.values())  # noqa: SLF001 - it has no other way to ask
             if not why:
@@ -398,7 +401,8 @@ class Restore:
     ) -> None:
         remaining = sum(end - first for e in entries for first, end in e.ranges.values())
         for topic in INPUTS:
-            first = next((e.ranges[str(topic)][0] for e in entries if str(topic) in e.ranges), beginnings[topic])
+            spans = (e.ranges[str(topic)] for e in entries if str(topic) in e.ranges)
+            first = next((first for first, end in spans if end > first), beginnings[topic])
             if first < beginnings[topic]:
                 self._lose(
                     topic,
@@ -418,6 +422,7 @@ class Restore:
                     memory.positions[topic] = end
                     remaining -= end - first
             batch = order(inputs, cut_ms=entry.cut_ms, limits_ms=self._stepper.limits_ms(entry.cut_ms))
+            batch = replace(batch, is_look=entry.is_look)
             search = self._searches.get(entry.cut_ms)
             await self._stepper.advance(memory.fleets, batch, skipped=memory.skipped, search=search, is_replay=True)
             memory.batch = entry.batch
@@ -462,6 +467,7 @@ class Restore:
                         "go on from there",
                     )
                 memory.positions[topic] = beginnings[topic]
+                memory.behind.add(topic)  # the next transaction says so: of offset and journal, or they differ for ever
 
     def _lose(self, topic: Topic, what: str, otherwise: str) -> None:
         self.lost.append((topic, what))

@@ -113,7 +113,8 @@ class Stepper:
         is_searched = is_replay or search is not None
         if not batch.records:
             with _poison(batch, 0, 0, is_searched=is_searched):
-                advanced.outputs.extend(fleets.idle(batch.cut_ms))
+                if batch.is_look:
+                    advanced.outputs.extend(fleets.idle(batch.cut_ms))
                 if is_measured:
                     fleets.measure()
         limits_ms = self.limits_ms(batch.cut_ms)

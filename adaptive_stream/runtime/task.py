@@ -330,17 +330,13 @@ class Task:
 
         Its cut time is journalled as any.
         """
-        is_owing = self._owed_after is not None
-        pause_s = self._config.batch.commit_interval_ms / 1000 if is_owing else self._idle_s
-        if now - max(self._cut_at, self._running_since) < pause_s:
-            return None
-        assert self.memory is not None, "a running task has its memory"
-        if not (is_owing or self.memory.fleets.is_watching):
-            return None
-        if not all(lane.is_at_end for lane in self.lanes.lanes.values()):
+        is_time = now - max(self._cut_at, self._running_since) >= self._idle_s
+        is_look = is_time and self.memory is not None and self.memory.fleets.is_watching
+        is_owed = self._owed_after is not None and now - self._cut_at >= self._config.batch.commit_interval_ms / 1000
+        if not (is_look or is_owed) or not all(lane.is_at_end for lane in self.lanes.lanes.values()):
             return None
         self._cut_at = now
-        return Batch(cut_ms=time.time_ns() // 1_000_000, topics=[], records=[], ranges={})
+        return Batch(cut_ms=time.time_ns() // 1_000_000, topics=[], records=[], ranges={}, is_look=is_look)
 
     async def advance(self, batch: Batch) -> None:
         """Step the batch and start its commit in the background."""
@@ -426,7 +422,11 @@ class Task:
         entry = journal.Entry(
             batch=memory.batch,
             cut_ms=cut_ms,
-            ranges={str(topic): span for topic, span in batch.ranges.items()},
+            ranges={
+                **{str(topic): (memory.positions[topic], memory.positions[topic]) for topic in memory.behind},
+                **{str(topic): span for topic, span in batch.ranges.items()},
+            },
+            is_look=batch.is_look,
             version=self._version,
             skipped=skipped,
             passed={str(topic): offset for topic, offset in self.lanes.passed().items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,12 @@ from tests.integration.scene import START_MS, Scene, correction, prediction, unt
 from tests.integration.worker import dump, working
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from adaptive_stream.config import Config
     from adaptive_stream.contracts.events import InputEvent
     from adaptive_stream.core.slice import Slice, Stepped
+    from tests.integration.worker import WorkerProcess
 
 ONE = "topics.partitions=1"
 SNAPSHOTS = (ONE, "state.snapshot_interval_s=0.1")
@@ -173,6 +175,28 @@ async def test_a_state_that_is_gone_is_counted_when_the_worker_goes_on_without(k
         await scene.drained()
         assert counters(worker)["waiting"] == EVENTS - 3
         assert lost(worker, Topic.STATE) == 1
+
+
+async def test_what_retention_took_of_an_idle_input_is_lost_once(
+    kafka: str, names: str, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    scene = Scene(bootstrap=kafka, name=names, settings=SNAPSHOTS)
+    await scene.open()
+    await scene.publish([*predictions(0, EVENTS), *corrections(0, 4)])
+    async with working(scene.config()):
+        await scene.drained()
+        await scene.checkpointed(time_ms=START_MS + 200)
+    await scene.publish(corrections(4, EVENTS))
+    await forget(scene, Topic.FEEDBACK, before=-1)
+    assert "feedback was read up to offset 4, but the topic starts at 10" in await refusal(scene.config())
+    # killed once the place is committed, in the middle of the checkpoint that goes with it
+    crashed = start_worker(scene, kill_at="commit:after:1", settings=f"{CONTINUE} state.commit_bytes=4096")
+    assert await crashed.ended() == -signal.SIGKILL
+    for settings in ((CONTINUE, *JOURNAL_ALONE), ()):
+        async with working(scene.config(*settings)) as worker:
+            await settled(worker)
+            assert lost(worker, Topic.FEEDBACK) == 0
+    await scene.drained()
 
 
 async def test_a_loss_is_written_down_at_once_though_no_record_comes_any_more(kafka: str, names: str) -> None:

@@ -153,6 +153,23 @@ async def test_no_call_waits_without_a_limit(call: Any, where: str, producers: l
     assert len(producers) == 1
 
 
+@pytest.mark.parametrize("call", [predict, predict_many])
+async def test_no_call_waits_without_a_limit_for_the_start_of_another_producer(
+    call: Any, producers: list[FakeProducer]
+) -> None:
+    FakeProducer.answers = [MessageSizeTooLargeError()]
+    async with Publisher("host:1", timeout_s=0.05) as publisher:
+        with pytest.raises(MessageSizeTooLargeError):
+            await call(publisher)
+        FakeProducer.hangs = {"start"}
+        async with asyncio.timeout(30):
+            with pytest.raises(KafkaTimeoutError):
+                await call(publisher)
+        FakeProducer.hangs = set()
+        await call(publisher)
+    assert len(producers) == 3
+
+
 async def test_the_start_has_a_limit_and_leaves_nothing_open(producers: list[FakeProducer]) -> None:
     FakeProducer.hangs = {"start"}
     publisher = Publisher("host:1", timeout_s=0.05)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, RequestTimedOutError
 
 from adaptive_stream.client import Subscriber, subscriber
 from adaptive_stream.contracts.codec import Codec
@@ -253,6 +253,18 @@ async def test_a_commit_that_comes_too_late_ends_no_loop(consumers: list[FakeCon
         consumers[0].refusal = CommitFailedError()
         await follow(followed, seen)
     assert seen == ["0@0", "0@1"]
+
+
+async def test_a_commit_that_failed_is_made_up_for_by_the_next(consumers: list[FakeConsumer]) -> None:
+    FakeConsumer.portions = [[record(0), record(1), record(0, partition=1)]]
+    async with Subscriber("host:1", Topic.ADAPTATIONS, group="g") as followed:
+        await followed.poll(timeout_ms=1)
+        consumers[0].refusal = RequestTimedOutError()
+        with pytest.raises(RequestTimedOutError):
+            await followed.commit()
+        consumers[0].refusal = None
+        await followed.commit()
+    assert consumers[0].committed == [{ZERO: 2, ONE: 1}]
 
 
 async def test_what_is_fetched_ahead_is_one_fetch_and_a_place_for_each_partition(consumers: list[FakeConsumer]) -> None:

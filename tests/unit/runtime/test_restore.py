@@ -231,6 +231,26 @@ def test_offsets_ahead_of_the_journal_may_be_those_of_batches_that_it_lost(
         restoring()._agree(memory, theirs, [])
 
 
+def test_an_input_that_goes_on_behind_what_retention_took_has_its_offset_committed() -> None:
+    memory = Memory(
+        fleets=Fleets(config()),
+        batch=3,
+        positions={P: 5, F: 3},
+        snapshotter=journal.Snapshotter({}, record_bytes=1000),
+        checkpoint_batch=0,
+    )
+    restore = Restore(
+        config("state.on_lost_history=continue"),
+        partition=0,
+        intake=Intake(Codec(), partition=0, partitions=1),
+        stepper=Stepper(config(), Intake(Codec(), partition=0, partitions=1), earliest_ms=0),
+        on_remaining=print,
+    )
+    restore._skip_lost(memory, {}, {P: 5, F: 9})
+    assert (memory.positions, memory.behind) == ({P: 5, F: 9}, {F})
+    assert [topic for topic, _ in restore.lost] == [F]
+
+
 # -- offsets that stand one batch behind -------------------------------------------------------------------------
 
 

@@ -155,7 +155,7 @@ async def test_no_call_of_a_transaction_waits_without_a_limit(call: str, produce
 
 
 async def test_a_partition_that_no_broker_leads_is_named(producers: list[FakeProducer]) -> None:
-    lost = {TopicPartition("state", 3): -1, TopicPartition("out", 0): 1, TopicPartition("alerts", 0): None}
+    lost = {TopicPartition("state", 3): -1, TopicPartition("out", 0): 1, TopicPartition("alerts", 0): -1}
     session = await opened(future="hang", leaders=lost)
     writes = [write(topic="out"), write(topic="state", partition=3), write(topic="alerts")]
     with pytest.raises(TransactionFailed, match=r"outlived .*; no broker leads state-3, alerts-0: .* lost its disk"):

@@ -11,7 +11,7 @@ from adaptive_stream.contracts.topics import Topic
 from adaptive_stream.core.slice import Slice, Stepped
 from adaptive_stream.runtime.intake import Intake
 from adaptive_stream.runtime.lane import Batch
-from adaptive_stream.runtime.stepping import Abandoned, Poison, Stepper
+from adaptive_stream.runtime.stepping import Abandoned, Advanced, Poison, Stepper
 from tests.unit.runtime.records import START_MS, config, prediction
 
 if TYPE_CHECKING:
@@ -64,12 +64,13 @@ def advance(
     slice_records: int = 4,
     is_measured: bool = False,
     count: int = COUNT,
-) -> object:
+    is_look: bool = True,
+) -> Advanced:
     settings = config(f"batch.slice_records={slice_records}")
     stepper = Stepper(settings, Intake(Codec(), partition=0, partitions=1), earliest_ms=0)
     records = [prediction(offset) for offset in range(count)]
     ranges = {Topic.PREDICTIONS: (0, count)} if count else {}
-    batch = Batch(START_MS, [Topic.PREDICTIONS] * count, records, ranges)
+    batch = Batch(START_MS, [Topic.PREDICTIONS] * count, records, ranges, is_look=is_look)
     stand_in: Fleets = fleets  # type: ignore[assignment]
     return asyncio.run(
         stepper.advance(
@@ -160,6 +161,11 @@ def test_before_a_snapshot_what_is_held_is_measured_where_poison_can_be_told() -
     with pytest.raises(Poison) as poison:
         advance(Recorder(unmeasurable=COUNT - 1), is_measured=True)
     assert (poison.value.first, poison.value.stop, poison.value.culprit) == (8, COUNT, None)
+
+
+def test_a_batch_that_only_carries_a_checkpoint_does_not_look_for_silence() -> None:
+    assert advance(Recorder(), count=0).outputs == ["silence"]
+    assert advance(Recorder(), count=0, is_look=False).outputs == []
 
 
 @pytest.mark.parametrize("is_measured", [False, True])
