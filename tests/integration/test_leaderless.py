@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from adaptive_stream.contracts.topics import INPUTS, OUTPUTS, Topic
+from adaptive_stream.contracts.topics import COMPACTED, INPUTS, OUTPUTS, Topic
 from adaptive_stream.embedded import EmbeddedKafka
 from tests.integration.scene import START_MS, Scene, prediction, until
 
@@ -57,7 +57,8 @@ async def placed(scene: Scene) -> None:
     try:
         for topic in (*INPUTS, *OUTPUTS, Topic.DEAD_LETTERS, Topic.STATE):
             node = ALONE if topic is Topic.STATE else 1
-            settings = {"min.insync.replicas": "1", "retention.ms": "-1"}
+            policy = "compact" if topic in COMPACTED else "delete"
+            settings = {"min.insync.replicas": "1", "retention.ms": "-1", "cleanup.policy": policy}
             made = NewTopic(config.name(topic), -1, -1, {0: [node]}, settings)
             await admin.create_topics([made])
     finally:
