@@ -47,13 +47,12 @@ class Line:
         """
         if self._is_open:
             raise RuntimeError("a publisher is entered once; make another one for another context")
-        self._is_open = True
-        try:
+        async with AsyncExitStack() as undo:
+            self._is_open = True
+            undo.callback(setattr, self, "_is_open", False)
             async with self.limit():
                 await self._current()
-        except BaseException:
-            self._is_open = False
-            raise
+            undo.pop_all()
 
     async def close(self) -> None:
         """Send what waits, within a limit, and end. What was not sent then is given up."""

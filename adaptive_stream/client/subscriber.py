@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -233,14 +233,18 @@ class Subscriber:
         ours = {tp: offset for tp, offset in self._handled.items() if tp in consumer.assignment()}
         self._handled.clear()
         self._committed_at = time.monotonic()
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._take_back, ours)
             if ours:
-                await consumer.commit(ours)
-        except (CommitFailedError, IllegalStateError):
-            pass  # they move; their next owner gets the events again
-        except BaseException:
-            self._handled = {**ours, **self._handled}  # the next commit takes them along
-            raise
+                with suppress(
+                    CommitFailedError, IllegalStateError
+                ):  # they move; their next owner gets the events again
+                    await consumer.commit(ours)
+            undo.pop_all()
+
+    def _take_back(self, places: dict[TopicPartition, int]) -> None:
+        """Leave what was not committed to the next commit."""
+        self._handled = {**places, **self._handled}
 
     async def _commit_last(self, places: Iterable[TopicPartition]) -> None:
         """Commit before leaving, if that succeeds in time; what it misses comes again."""

@@ -202,10 +202,19 @@ async def test_a_partition_that_no_broker_leads_is_named() -> None:
         await asyncio.to_thread(read, fetches, 9)
 
 
-def restoring() -> Restore:
-    intake = Intake(Codec(), partition=0, partitions=1)
-    return Restore(
-        config(), partition=0, intake=intake, stepper=Stepper(config(), intake, earliest_ms=0), on_remaining=print
+def restoring(*settings: str) -> Restore:
+    intake, tree = Intake(Codec(), partition=0, partitions=1), config(*settings)
+    stepper = Stepper(tree, intake, earliest_ms=0)
+    return Restore(tree, partition=0, intake=intake, stepper=stepper, on_remaining=print)
+
+
+def held() -> Memory:
+    return Memory(
+        fleets=Fleets(config()),
+        batch=3,
+        positions={P: 5, F: 3},
+        snapshotter=journal.Snapshotter({}, record_bytes=1000),
+        checkpoint_batch=0,
     )
 
 
@@ -220,32 +229,14 @@ def restoring() -> Restore:
 def test_offsets_ahead_of_the_journal_may_be_those_of_batches_that_it_lost(
     theirs: dict[Topic, int | None], said: str
 ) -> None:
-    memory = Memory(
-        fleets=Fleets(config()),
-        batch=3,
-        positions={P: 5, F: 3},
-        snapshotter=journal.Snapshotter({}, record_bytes=1000),
-        checkpoint_batch=0,
-    )
+    memory = held()
     with pytest.raises(Fatal, match=f"the journal ends at .*{said}"):
         restoring()._agree(memory, theirs, [])
 
 
 def test_an_input_that_goes_on_behind_what_retention_took_has_its_offset_committed() -> None:
-    memory = Memory(
-        fleets=Fleets(config()),
-        batch=3,
-        positions={P: 5, F: 3},
-        snapshotter=journal.Snapshotter({}, record_bytes=1000),
-        checkpoint_batch=0,
-    )
-    restore = Restore(
-        config("state.on_lost_history=continue"),
-        partition=0,
-        intake=Intake(Codec(), partition=0, partitions=1),
-        stepper=Stepper(config(), Intake(Codec(), partition=0, partitions=1), earliest_ms=0),
-        on_remaining=print,
-    )
+    memory = held()
+    restore = restoring("state.on_lost_history=continue")
     restore._skip_lost(memory, {}, {P: 5, F: 9})
     assert (memory.positions, memory.behind) == ({P: 5, F: 9}, {F})
     assert [topic for topic, _ in restore.lost] == [F]
