@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from adaptive_stream.contracts.events import InputEvent
 
 MAX_RECORD_BYTES, MAX_DEPTH = 65_536, 16  # the worker's own, unless batch.max_record_bytes and .max_depth say otherwise
-_UNSAYABLE = (
-    TypeError,
-    ValueError,
-    OverflowError,
-    msgspec.MsgspecError,
-)  # all that msgspec raises for what JSON cannot say
+# all that msgspec raises for what JSON cannot say
+_UNSAYABLE = TypeError, ValueError, OverflowError, msgspec.MsgspecError
 
 
 class Encoder:

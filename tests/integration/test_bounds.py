@@ -56,6 +56,19 @@ async def forget(scene: Scene, topic: Topic, *, before: int) -> None:
         await client.delete_records({TopicPartition(scene.prefix + topic.value, 0): RecordsToDelete(before)})
 
 
+async def missed(kafka: str, name: str, *, before: int) -> Scene:
+    """Return a scene whose worker had four corrections, and in which those before an offset are gone; -1: all."""
+    scene = Scene(bootstrap=kafka, name=name, settings=SNAPSHOTS)
+    await scene.open()
+    await scene.publish([*predictions(0, EVENTS), *corrections(0, 4)])
+    async with working(scene.config()):
+        await scene.drained()
+        await scene.checkpointed(time_ms=START_MS + 200)
+    await scene.publish(corrections(4, EVENTS))
+    await forget(scene, Topic.FEEDBACK, before=before)
+    return scene
+
+
 async def refusal(config: Config) -> str:
     """Run a worker that must refuse with 78, and return the reason that it logs."""
     with structlog.testing.capture_logs() as logs:
@@ -98,14 +111,7 @@ def corrections(first: int, stop: int) -> list[tuple[Topic, InputEvent, int]]:
 async def test_records_that_retention_took_unread_while_the_worker_was_down_are_refused_or_told(
     kafka: str, names: str
 ) -> None:
-    scene = Scene(bootstrap=kafka, name=names, settings=SNAPSHOTS)
-    await scene.open()
-    await scene.publish([*predictions(0, EVENTS), *corrections(0, 4)])
-    async with working(scene.config()):
-        await scene.drained()
-        await scene.checkpointed(time_ms=START_MS + 200)
-    await scene.publish(corrections(4, EVENTS))
-    await forget(scene, Topic.FEEDBACK, before=7)
+    scene = await missed(kafka, names, before=7)
     reason = await refusal(scene.config())
     assert "partition 0: feedback was read up to offset 4, but the topic starts at 7" in reason
     assert "state.on_lost_history: continue" in reason
@@ -180,14 +186,7 @@ async def test_a_state_that_is_gone_is_counted_when_the_worker_goes_on_without(k
 async def test_what_retention_took_of_an_idle_input_is_lost_once(
     kafka: str, names: str, start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    scene = Scene(bootstrap=kafka, name=names, settings=SNAPSHOTS)
-    await scene.open()
-    await scene.publish([*predictions(0, EVENTS), *corrections(0, 4)])
-    async with working(scene.config()):
-        await scene.drained()
-        await scene.checkpointed(time_ms=START_MS + 200)
-    await scene.publish(corrections(4, EVENTS))
-    await forget(scene, Topic.FEEDBACK, before=-1)
+    scene = await missed(kafka, names, before=-1)
     assert "feedback was read up to offset 4, but the topic starts at 10" in await refusal(scene.config())
     # killed once the place is committed, in the middle of the checkpoint that goes with it
     crashed = start_worker(scene, kill_at="commit:after:1", settings=f"{CONTINUE} state.commit_bytes=4096")
