@@ -13,6 +13,7 @@ from adaptive_stream.config.node import ClashError, Tree
 from adaptive_stream.config.reference import Reference  # noqa: TC001 - pydantic reads it
 
 LEAST_COUNTED = 256  # events of a reference that must be left when its bins are made
+MOST_EFFECT = 1_000_000  # events that may be worth one
 
 
 class DriftConfig(Tree):
@@ -52,14 +53,16 @@ class DriftConfig(Tree):
     design_effect: float = Field(
         1.0,
         ge=1,
-        le=1e6,
+        le=MOST_EFFECT,
         description="variance of a mean, in those of as many independent events, where whole stretches are alike: 900"
         " where the flights of a day share its weather; correlations of neighbours are found without it",
     )
     projections: int = Field(4, ge=0, le=64, description="random directions of the standardised numeric features")
     block: int = Field(12, ge=4, le=64, description="events of a series that are judged at once")
     after_alarm: Literal["rereference", "keep"] = Field(
-        "rereference", description="rereference: gather a reference anew; keep: stay alarmed until control decides"
+        "rereference",
+        description="rereference: gather a reference anew (an alarm of performance lasts until the loss is back);"
+        " keep: stay alarmed until control decides",
     )
     classic_window: int = Field(
         1_000, ge=50, le=60_000, description="events of a window of mode: classic, in whole blocks"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from adaptive_stream.contracts.clock import format_time
+from adaptive_stream.config.drift import MOST_EFFECT
+from adaptive_stream.contracts.clock import format_time, parse_time
 from adaptive_stream.contracts.drift import (
     DriftedStream,
     DriftState,
@@ -21,6 +22,7 @@ from adaptive_stream.contracts.drift import (
 )
 from adaptive_stream.core.finding import Alarmed, advice, numbers, said, streams_of
 from adaptive_stream.core.input import Inputs
+from adaptive_stream.core.recovery import is_back
 from adaptive_stream.drift.drift import Drift, Phase
 from adaptive_stream.drift.given import Rejected
 from adaptive_stream.drift.performance import SHIFTS, WEIGHTS
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from adaptive_stream.config.family import Family
     from adaptive_stream.drift.drift import Alarm, State
     from adaptive_stream.drift.given import Given
+    from adaptive_stream.drift.verdict import Verdict
     from adaptive_stream.monitor.monitor import Monitor
 
     Array = NDArray[np.float64]
@@ -43,8 +46,9 @@ if TYPE_CHECKING:
 # the number of events seen, so that far from the line a name would be a rumour.
 NEAR = 0.5
 OVER = 1.001  # an alarm's evidence as a share of the line: beyond it, whatever rounding did
-URGENT = 1.0  # what a drift of the data has more while the performance drifts too
+URGENT = 1.0  # what a drift of the data has more that the performance may have drifted for
 SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evidence from which on it does
+AGAIN = 2  # alarms of one stream among those remembered, from which on it may come and go
 AT_ONCE = 256  # open alarms whose states are asked for: that copies the evidence of every bet
 # a status shows histograms, an alert's evidence does not
 PICTURES = ("edges", "before", "since_counts")
@@ -90,26 +94,57 @@ class Drifts:
     def _remember(self, alarms: Sequence[Alarm], now_ms: Places) -> None:
         for alarm in alarms:
             verdict, at_ms = alarm.verdict, int(now_ms[alarm.place])
-            is_performance = verdict.kind is Kind.PERFORMANCE
-            before = self.alarms.get((alarm.series, is_performance))
-            if is_performance and before is not None and self.engine.performance.stated is not None:
-                at_ms = before.at_ms  # the objective is still missed: the alarm goes on
-            self.alarms[alarm.series, is_performance] = Alarmed(
+            is_performance, leading = verdict.kind is Kind.PERFORMANCE, verdict.findings[0]
+            made = Alarmed(
                 series=alarm.series,
                 is_performance=is_performance,
-                is_gain=is_performance and verdict.findings[0].direction == "down",
+                is_gain=is_performance and leading.direction == "down",
                 kind=verdict.kind.value,
                 severity=verdict.severity.value,
                 at_ms=at_ms,
                 affected=list(verdict.affected),
                 streams=streams_of(verdict, self._classes),
                 numbers=numbers(verdict),
+                before=leading.effect.before if self._is_to_recover(verdict) else None,
+                risen=leading.effect.since or 0.0,
+                worth=float(self.engine.performance.worth(np.float32(leading.correlation))),
             )
+            opened = self.alarms.get((alarm.series, is_performance))
+            if is_performance and opened is not None and not opened.is_gain:
+                made = self._going_on(opened, made)
+            self.alarms[alarm.series, is_performance] = made
+
+    def _is_to_recover(self, verdict: Verdict) -> bool:
+        """Say whether an alarm lasts until the loss is back: it rose, and evidence does not begin anew at once."""
+        return (
+            verdict.kind is Kind.PERFORMANCE
+            and verdict.findings[0].direction == "up"
+            and self.engine.performance.stated is None
+            and self.engine.config.after_alarm == "rereference"
+        )
+
+    def _going_on(self, opened: Alarmed, made: Alarmed) -> Alarmed:
+        """Return an open alarm of a risen loss after one more: it goes on, whatever the loss does on its way back."""
+        if self.engine.performance.stated is not None:
+            return msgspec.structs.replace(made, at_ms=opened.at_ms)  # the objective is still missed
+        if opened.before is None:
+            return made
+        if made.is_gain:
+            return opened  # how far it is back, the panes say
+        [stream] = made.streams
+        risen = max(opened.risen, made.risen)
+        total = msgspec.structs.replace(stream, share_before=opened.before, effect=made.risen - opened.before)
+        return msgspec.structs.replace(
+            made, at_ms=opened.at_ms, streams=[total], before=opened.before, risen=risen, is_accepted=False
+        )
 
     def rereference(self, series: Places) -> None:
         """Gather new references; alarms stay until these are complete."""
         for one in series.tolist():
             self.engine.rereference(one)
+            for key in ((one, False), (one, True)):
+                if key in self.alarms:
+                    self.alarms[key].is_accepted = True
 
     def restore(self, alarms: Sequence[Alarmed], dropped: Mapping[str, int], *, now_ms: int) -> None:
         """Go on from a snapshot whose pages are loaded; series that it did not watch begin to be."""
@@ -125,7 +160,7 @@ class Drifts:
         }
 
     def settle(self, *, now_ms: int) -> None:
-        """Date the fresh alarms, and forget those after which a reference is complete again.
+        """Date the fresh alarms, and forget those that are over.
 
         Dates are found at points of the grid: in between, what the panes hold depends on where slices are cut.
         """
@@ -133,7 +168,8 @@ class Drifts:
             if not alarm.is_dated:
                 alarm.streams = self._dated(alarm.streams, alarm.numbers, *key, now_ms=now_ms)
                 alarm.is_dated = True
-        keys = sorted(self.alarms)
+        self._recover(now_ms=now_ms)
+        keys = [key for key, alarm in sorted(self.alarms.items()) if alarm.before is None or alarm.is_accepted]
         for some in (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)):
             states = self.engine.states(np.array([series for series, _ in some]))
             for place, key in enumerate(some):
@@ -142,12 +178,26 @@ class Drifts:
                 if state.phase is Phase.WATCHING and state.gathered >= state.wanted:
                     del self.alarms[key]
 
+    def _recover(self, *, now_ms: int) -> None:
+        """Forget the alarms whose loss is back, and gather the reference of what is back."""
+        risen = [
+            alarm for _, alarm in sorted(self.alarms.items()) if alarm.before is not None and not alarm.is_accepted
+        ]
+        if not risen:
+            return
+        table = self.engine.table
+        for place in np.flatnonzero(is_back(risen, self._monitor, now_ms=now_ms)).tolist():
+            series = risen[place].series
+            self.engine.performance.begin(table, series)
+            table.touch([series])
+            del self.alarms[series, True]
+
     # -- what is told ------------------------------------------------------------------------------------------------
 
     def evidence(self, series: Places) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return the events behind the evidence, and the evidence itself as a share of the way to an alarm.
 
-        A drift of the data that comes with one of the performance has ``URGENT`` more.
+        A drift of the data that may have brought one of the performance has ``URGENT`` more.
         """
         col = self.engine.table.col
         data, performance, line = self.engine.evidence(series)
@@ -164,10 +214,18 @@ class Drifts:
             alarmed[name or "performance_drift"].append(one)
         for name, those in alarmed.items():
             share[name][np.isin(series, those)] = OVER
-        is_urgent = (share["data_drift"] > 1.0) & (share["performance_drift"] > 1.0)
-        share["data_drift"][is_urgent] += URGENT
+        urgent = [one for (one, is_performance) in self.alarms if not is_performance and self._is_urgent(one)]
+        share["data_drift"][np.isin(series, urgent)] += URGENT
         labels, events = col["labels"][series].astype(np.float64), col["events"][series].astype(np.float64)
         return {"data_drift": events, "performance_drift": labels, "performance_gain": labels}, share
+
+    def _is_urgent(self, series: int) -> bool:
+        """Say whether the data of a series drifted no later than its performance: it may be why."""
+        data, loss = self.alarms[series, False], self.alarms.get((series, True))
+        if loss is None or loss.is_gain:
+            return False
+        begun, latest = data.streams[0].since_low, loss.streams[0].since_high
+        return begun is None or latest is None or parse_time(begun) <= parse_time(latest)
 
     def _is_worse(self, series: Places) -> NDArray[np.bool_]:
         strongest = np.argmax(self.engine.table.col["loss_evidence"][series] * WEIGHTS, axis=1)
@@ -203,8 +261,9 @@ class Drifts:
         if is_performance and self.engine.performance.stated is not None:
             taken = 0  # losses are judged from the first on
         is_gathering = state.phase is Phase.GATHERING
+        is_open = alarm is not None and alarm.before is not None and not is_gathering  # the loss is not back yet
         return DriftWatch(
-            state=DRIFT_STATES[state.phase],
+            state=DRIFT_STATES[state.phase] if not is_open else DriftState.DRIFTED,
             seen=state.gathered if is_gathering else max(0, seen - taken),
             wanted=state.wanted,
             evidence=round(state.log10_evidence, 3) if not is_gathering else 0.0,
@@ -243,9 +302,22 @@ class Drifts:
             "effect": alarm.severity,
             "streams": streams,
             "affected": alarm.affected,
-            "recommendation": advice(alarm),
+            "recommendation": advice(alarm) + self._comes_and_goes(alarm),
             "budget_events": self.engine.config.budget_events,
         }
+
+    def _comes_and_goes(self, alarm: Alarmed) -> str:
+        """Return what to state where one stream of the data drifts again and again."""
+        name = alarm.streams[0].name
+        at = [past.at for past in self.engine.history(alarm.series) if past.stream == name]
+        if alarm.is_performance or len(at) < AGAIN:
+            return ""
+        apart = (at[-1] - at[-2]) % (1 << 32)
+        if not self.engine.config.design_effect < apart <= MOST_EFFECT:
+            return ""
+        return (
+            f"; {name} drifted {apart:,} predictions ago, too: if it comes and goes, state drift.design_effect: {apart}"
+        )
 
     def words(self, alarm: Alarmed, model_id: str) -> str:
         """Return an alarm in a sentence."""

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 class Alarmed(msgspec.Struct, kw_only=True):
-    """An alarm until its successor's reference is complete."""
+    """An alarm until it is over: its successor's reference is complete, and a risen loss is back or accepted.
+
+    Args:
+        before: mean loss before the first rise; None: of other things, or written before this was remembered.
+        risen: the highest that it was found to have risen to.
+        worth: of a label, in independent ones.
+        is_accepted: somebody ordered a new reference.
+    """
 
     series: int
     is_performance: bool
@@ -34,6 +41,10 @@ class Alarmed(msgspec.Struct, kw_only=True):
     streams: list[DriftedStream]
     numbers: list[tuple[int, int, int]]  # of the events of each stream's since, since_low and since_high
     is_dated: bool = False
+    before: float | None = None
+    risen: float = 0.0
+    worth: float = 1.0
+    is_accepted: bool = False
 
 
 OTHER = "other"  # the levels that a family does not name, and those that are too many to watch one by one

@@ -103,6 +103,11 @@ class Performance:
         """Say whether the strongest bet of one series is that the loss rose."""
         return bool(SHIFTS[int(np.argmax(evidence * WEIGHTS))] > 0)
 
+    def worth(self, lag: Single | np.float32) -> Single:
+        """Return how many independent labels one is worth, by the correlation of neighbours."""
+        found: Single = np.minimum((1 - lag) / (1 + lag), 1 / self.config.design_effect)
+        return found
+
     def waiting(self, table: Rows, series: int) -> int:
         """Return how many labels of a series are not judged yet: their block is not full."""
         col = table.col
@@ -200,8 +205,7 @@ class Performance:
             share = np.minimum(np.maximum(share + sign * self.config.loss_tolerance, EDGE), 1 - EDGE)
             bets = share_bet(share, shifts[:, None])
             parts.append(log_share_evidence(sums, np.float64(BLOCK), share, bets, n))
-        temper = np.minimum((1 - lag) / (1 + lag), 1 / self.config.design_effect)
-        found: Single = (np.concatenate(parts) * temper).T.astype(np.float32, order="C")
+        found: Single = (np.concatenate(parts) * self.worth(lag)).T.astype(np.float32, order="C")
         return found
 
     def _rounds(

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from adaptive_stream.config import load
 from adaptive_stream.contracts.clock import parse_time
+from adaptive_stream.contracts.drift import DriftedStream
 from adaptive_stream.contracts.events import Correction
 from adaptive_stream.core.drift import Drifts
 from adaptive_stream.core.finding import Alarmed
@@ -132,6 +133,19 @@ def test_a_drift_that_is_kept_fires_until_somebody_orders_a_reference() -> None:
     assert len(scene.status().series[0].drift.history) == 1  # type: ignore[union-attr]
 
 
+def test_what_comes_and_goes_is_told_with_the_setting_for_it() -> None:
+    scene = Weather()
+    scene.days(2_000)
+    first, second = (
+        next(each for each in alerts(scene.days(2_600, shift=shift)) if each.labels["alertname"] == "DataDrift")
+        for shift in (1.0, -1.0)
+    )
+    assert "design_effect" not in first.evidence["recommendation"]
+    said, effect = second.evidence["recommendation"].split("; temp drifted ")[1].split(" predictions ago, too: ")
+    assert 2_500 < int(said.replace(",", "")) < 2_700
+    assert effect == f"if it comes and goes, state drift.design_effect: {said.replace(',', '')}"
+
+
 def test_an_alarm_is_past_beside_one_that_is_open() -> None:
     scene = Weather()
     scene.days(2_000)
@@ -155,6 +169,83 @@ def test_a_loss_that_rises_is_a_drift_of_performance_and_makes_that_of_the_data_
     assert alert.evidence["recommendation"].startswith("retrain on what came since")
     urgent = [each.labels["severity"] for each in alerts(told) if each.labels["alertname"] == "DataDrift"]
     assert "high" in urgent
+
+
+def test_a_risen_loss_is_an_alarm_until_it_is_back_whatever_the_new_reference_says() -> None:
+    scene = Weather(".monitor.pane_s=60")
+    scene.days(2_000)
+    told = scene.days(4_000, accuracy=0.6)
+    assert named(told, "PerformanceDrift") == ["firing"], "ten references of labels at the worse level"
+    drift = scene.status().series[0].drift
+    assert drift is not None
+    assert (drift.performance.state, drift.performance.streams[0].name) == ("drifted", "loss")
+    assert drift.performance.alarmed_at is not None
+    assert drift.history == [], "it is not over"
+    told = scene.days(1_800)
+    [over] = [each for each in alerts(told) if each.labels["alertname"].startswith("Performance")]
+    assert over.status == "resolved", "and not news that it improved: it is what it was"
+    assert over.annotations["summary"] == "the loss of m is back, or what it rose to was accepted"
+    drift = scene.status().series[0].drift
+    assert drift is not None
+    assert drift.performance.state in {"gathering", "watching"}
+    assert ("performance", "loss", "up") in {(past.kind, past.name, past.change) for past in drift.history}
+    assert named(scene.days(3_000, accuracy=0.6), "PerformanceDrift")[0] == "firing", "and it is found again"
+
+
+def test_a_loss_that_is_half_back_is_still_an_alarm() -> None:
+    scene = Weather(".monitor.pane_s=60")
+    scene.days(2_000)
+    assert named(scene.days(2_000, accuracy=0.5), "PerformanceDrift") == ["firing"]
+    told = scene.days(6_000, accuracy=0.7)
+    assert not [alert for alert in alerts(told) if "Performance" in alert.labels["alertname"]]
+    assert named(scene.days(1_800), "PerformanceDrift") == ["resolved"]
+
+
+def test_a_loss_that_comes_back_too_slowly_for_the_detectors_is_back_all_the_same() -> None:
+    scene = Weather(".monitor.pane_s=60")
+    scene.days(2_000)
+    assert named(scene.days(2_000, accuracy=0.6), "PerformanceDrift") == ["firing"]
+    told = scene.step()
+    for accuracy in np.linspace(0.6, 0.9, 40):
+        told.outputs.extend(scene.days(1_200, accuracy=accuracy).outputs)
+        assert scene.status().series[0].drift.performance.alarmed_at is None or accuracy < 0.9  # type: ignore[union-attr]
+    assert named(told, "PerformanceDrift") == ["resolved"]
+
+
+def test_a_loss_that_rises_further_is_the_same_alarm_and_tells_the_whole_rise() -> None:
+    scene = Weather()
+    scene.days(2_000)
+    first = scene.days(2_000, accuracy=0.7)
+    assert named(first, "PerformanceDrift") == ["firing"]
+    assert not named(scene.days(1_000, accuracy=0.4), "PerformanceDrift"), "it fires already"
+    drift = scene.status().series[0].drift
+    assert drift is not None
+    [loss] = drift.performance.streams
+    assert loss.share_before == pytest.approx(0.1, abs=0.03)
+    assert loss.effect == pytest.approx(0.5, abs=0.1)
+    [alert] = [each for each in alerts(first) if each.labels["alertname"] == "PerformanceDrift"]
+    alarmed_at = drift.performance.alarmed_at
+    assert alarmed_at is not None
+    assert parse_time(alarmed_at) <= parse_time(alert.starts_at), "since the first of them"
+
+
+def test_a_loss_that_is_accepted_is_no_alarm_once_its_reference_is_complete() -> None:
+    scene = Weather()
+    scene.days(2_000)
+    assert named(scene.days(2_000, accuracy=0.6), "PerformanceDrift") == ["firing"]
+    scene.step(scene.order("set_baseline", args={"reference": True}))
+    assert named(scene.days(1_000, accuracy=0.6), "PerformanceDrift") == ["resolved"]
+    told = scene.days(2_000)
+    assert named(told, "PerformanceImproved")[0] == "firing", "against what was accepted"
+
+
+def test_data_that_drift_after_the_performance_are_not_why() -> None:
+    scene = Weather(".monitor.pane_s=60")
+    scene.days(3_000)
+    assert named(scene.days(3_000, accuracy=0.6), "PerformanceDrift") == ["firing"]
+    told = scene.days(800, shift=1.0, accuracy=0.6)
+    severities = [each.labels["severity"] for each in alerts(told) if each.labels["alertname"] == "DataDrift"]
+    assert severities == ["info"]
 
 
 def test_a_loss_beyond_a_stated_objective_is_found_without_a_reference() -> None:
@@ -242,7 +333,7 @@ def test_however_many_alarms_are_open_their_states_are_asked_for_at_once(
     drifts.alarms = {
         (number, is_performance): Alarmed(
             series=number, is_performance=is_performance, is_gain=False, kind="covariate", severity="low", at_ms=0,
-            affected=[], streams=[], numbers=[], is_dated=True,
+            affected=[], streams=[DriftedStream(name="x", share=1.0, change="up")], numbers=[], is_dated=True,
         )
         for number in range(count)
         for is_performance in (True, False)
@@ -309,6 +400,17 @@ def test_a_snapshot_in_the_middle_changes_nothing(cut: int) -> None:
         scene.days(1_500, shift=1.0)
     assert whole.driver.fleets.dump() == broken.driver.fleets.dump()
     assert whole.status() == broken.status()
+
+
+def test_a_restart_while_the_loss_is_not_back_changes_nothing() -> None:
+    whole, broken = Weather(".monitor.pane_s=60"), Weather(".monitor.pane_s=60")
+    for scene in (whole, broken):
+        scene.days(2_000)
+        assert named(scene.days(2_000, accuracy=0.6), "PerformanceDrift") == ["firing"]
+    broken.driver.fleets = broken.driver.thaw(broken.driver.freeze())
+    for scene in (whole, broken):
+        assert named(scene.days(1_800), "PerformanceDrift") == ["resolved"]
+    assert whole.driver.fleets.dump() == broken.driver.fleets.dump()
 
 
 def test_other_features_begin_with_a_reference_of_their_own() -> None:
