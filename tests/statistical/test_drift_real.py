@@ -17,13 +17,16 @@ from scipy.stats import chi2
 
 from adaptive_stream.config.drift import DriftConfig
 from adaptive_stream.config.family import Feature
+from adaptive_stream.contracts.events import Correction
 from adaptive_stream.demo import flights as year
 from adaptive_stream.demo import model as serving
 from adaptive_stream.drift.drift import Drift
+from tests.unit.core.scene import Scene, alerts, prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptive_stream.contracts.events import Alert, InputEvent
     from adaptive_stream.drift.drift import Alarm
     from tests.statistical.figure import Figures
 
@@ -136,3 +139,52 @@ def test_the_census_in_order_is_quiet_once_it_is_told_how_long_its_stretches_are
     [alarm, *_] = watched(stream, [np.arange(len(stream.values))], design_effect=STRETCH)[0]
     assert alarm.verdict.at > half, "and it still sees what lasts"
     assert alarm.verdict.findings[0].stream == "AGEP"
+
+
+def told(stream: Stream) -> list[Alert]:
+    """Return the alerts of a model that serves a row a second, labelled at once; all settings are the defaults."""
+    features = [
+        f"{{name: {one.name}}}"
+        if one.kind == "numeric"
+        else f"{{name: {one.name}, kind: categorical, levels: [{', '.join(repr(level) for level in one.levels)}]}}"
+        for one in stream.features
+    ]
+    looks = ".monitor.evaluate_every_s=300", ".monitor.status_interval_s=3600"
+    scene = Scene(f".features=[{', '.join(features)}]", *looks)
+    levels = [one.levels if one.kind == "categorical" else None for one in stream.features]
+    labels = (stream.outputs >= 0.5) != (stream.losses == 1)
+    found: list[Alert] = []
+    for start in range(0, len(stream.values), STEP):
+        events: list[InputEvent] = []
+        for row in range(start, min(start + STEP, len(stream.values))):
+            values = [
+                value if names is None else names[int(value)]
+                for names, value in zip(levels, stream.values[row].tolist(), strict=True)
+            ]
+            events.append(prediction(f"p{row}", float(stream.outputs[row]), features=values))
+            events.append(
+                Correction(feedback_id=f"f{row}", prediction_id=f"p{row}", model_id="m", label=float(labels[row]))
+            )
+        found += alerts(scene.after(STEP, *events))
+    assert not scene.dropped
+    return found
+
+
+def test_of_the_census_in_order_one_incident_is_more_than_information(figures: Figures) -> None:
+    """By default: the group quarters on which the model fails. ``DataDrift`` may name them, at the same time."""
+    found = told(census())
+    serious = [alert for alert in found if alert.labels["severity"] != "info"]
+    drifts = {alert.starts_at: alert for alert in serious if alert.labels["alertname"] == "PerformanceDrift"}
+    ends = [alert.ends_at for alert in serious if alert.labels["alertname"] == "PerformanceDrift" and alert.ends_at]
+    notices = len({alert.alert_id for alert in found} - {alert.alert_id for alert in serious})
+    name = f"census in order, default rules: incidents ({', '.join(sorted({a.labels['alertname'] for a in serious}))})"
+    figures.add(name, len(drifts), low=len(drifts), high=len(drifts), goal="<= 1", met=len(drifts) <= 1)
+    figures.add(
+        "census in order, default rules: notices", notices, low=notices, high=notices, goal="reported", met=True
+    )
+    assert len(drifts) == len(ends) == 1, "told once, and over when the model is right as often as before"
+    assert len({alert.alert_id for alert in serious}) <= 2
+    [begun], [end] = drifts, ends
+    others = [alert for alert in serious if alert.labels["alertname"] != "PerformanceDrift"]
+    assert {alert.labels["alertname"] for alert in others} <= {"DataDrift"}
+    assert all(begun <= (alert.ends_at or begun) <= end for alert in others), "of the same incident, and not longer"
