@@ -68,7 +68,7 @@ def show(model: ModelStatus) -> None:
 
 
 def _show_series(series: SeriesStatus) -> None:
-    from adaptive_stream.cli.page.drift import filled, watch_words
+    from adaptive_stream.cli.page.drift import filled, told, watch_words
     from adaptive_stream.cli.page.markup import instant
     from adaptive_stream.contracts.clock import parse_time
 
@@ -77,8 +77,7 @@ def _show_series(series: SeriesStatus) -> None:
         return
     for words, watch in (("inputs and outputs", series.drift.data), ("performance", series.drift.performance)):
         typer.echo(f"  {words}: {watch_words(watch)}{_correlation(watch)}")
-    streams = [*series.drift.performance.streams, *series.drift.data.streams]
-    if streams:
+    if streams := told(series.drift):
         console().print(table(*filled(streams), indent=2))
     if series.drift.history:
         rows = [(instant(parse_time(p.at)), p.kind, p.name, p.change) for p in reversed(series.drift.history)]

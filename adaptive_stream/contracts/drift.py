@@ -41,7 +41,8 @@ class DriftedStream(Event, frozen=True, kw_only=True):
 
     ``change`` is up, down, wider, narrower, or what became of the missing values or of a level. ``effect`` is in the
     units that ``effect_unit`` names. ``share_before`` and ``share_since`` are of the level or of the missing values; of
-    the loss they are its mean. ``before`` and ``since_counts`` are counts in the bins between ``edges``.
+    the loss they are its mean. ``before`` and ``since_counts`` are counts in the bins between ``edges``, or of the
+    ``levels``, of which the last stands for all others.
     """
 
     name: str
@@ -58,6 +59,7 @@ class DriftedStream(Event, frozen=True, kw_only=True):
     since_high: Timestamp | None = None
     tests: list[DriftTest] = []
     edges: list[float] = []
+    levels: list[str] = []
     before: list[int] = []
     since_counts: list[int] = []
 

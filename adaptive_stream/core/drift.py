@@ -51,7 +51,7 @@ SAID, CLEAR = 3, 0.05  # streams that a summary names, and the share of the evid
 AGAIN = 2  # alarms of one stream among those remembered, from which on it may come and go
 AT_ONCE = 256  # open alarms whose states are asked for: that copies the evidence of every bet
 # a status shows histograms, an alert's evidence does not
-PICTURES = ("edges", "before", "since_counts")
+PICTURES = ("edges", "levels", "before", "since_counts")
 
 
 class Drifts:

@@ -14,6 +14,7 @@ import msgspec
 from adaptive_stream.config.reference import OUTPUT
 from adaptive_stream.contracts.drift import DriftedStream, DriftTest
 from adaptive_stream.drift.layout import Direction
+from adaptive_stream.drift.verdict import ALL_OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,6 @@ class Alarmed(msgspec.Struct, kw_only=True):
     is_accepted: bool = False
 
 
-OTHER = "other"  # the levels that a family does not name, and those that are too many to watch one by one
 FAILS = "the model fails"  # where its output is missing
 # A change of a share as it stands in a sentence
 MISSING = {Direction.MORE_MISSING: "more often", Direction.FEWER_MISSING: "less often"}
@@ -111,14 +111,16 @@ def streams_of(verdict: Verdict, classes: Sequence[str]) -> list[DriftedStream]:
 
 def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share: float) -> DriftedStream:
     size, unit = _size(finding.effect, finding.direction)
-    level = finding.level
-    if level is not None and finding.stream == "output" and level.isdigit() and int(level) < len(classes):
-        level = classes[int(level)]
+
+    def named(level: str) -> str:
+        is_class = finding.stream == OUTPUT and level.isdigit() and int(level) < len(classes)
+        return classes[int(level)] if is_class else level
+
     return DriftedStream(
         name=finding.stream,
         share=min(1.0, share),
         change=finding.direction.value,
-        level=level,
+        level=named(finding.level) if finding.level is not None else None,
         effect=size,
         effect_unit=unit,
         share_before=_finite(finding.effect.before),
@@ -130,6 +132,7 @@ def _stream(finding: Finding, verdict: Verdict, classes: Sequence[str], *, share
             if math.isfinite(test.statistic) and math.isfinite(test.p_value)
         ],
         edges=[edge for edge in finding.edges if math.isfinite(edge)],
+        levels=[named(level) for level in finding.levels],
         before=_between(finding.edges, finding.before),
         since_counts=_between(finding.edges, finding.counts),
     )
@@ -168,7 +171,7 @@ def advice(alarm: Alarmed) -> str:
         became = f"{leading.level} became {FREQUENT[change]}"
         return f"the outputs moved, not one input: {became}; was the model exchanged? Then let the reference follow"
     if change in FREQUENT:
-        is_new = leading.level == OTHER and change in GROWTHS
+        is_new = leading.level == ALL_OTHERS and change in GROWTHS
         then = "; a new category belongs into levels" if is_new else ""
         return f"look at {leading.name}: {leading.level} became {FREQUENT[change]}{then}"
     if alarm.kind == "label":

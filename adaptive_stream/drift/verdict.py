@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptive_stream.drift.layout import BINS, LOCATION, OTHER, Direction
+from adaptive_stream.drift.layout import BINS, LOCATION, Direction
 from adaptive_stream.drift.performance import BLOCK, DATED, SHIFTS
 from adaptive_stream.stats import two_sample
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from adaptive_stream.drift.data import Data
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 TESTS = "kolmogorov_smirnov", "mann_whitney", "welch_t", "variance"
+ALL_OTHERS = "other"  # the levels that a family does not name, and those that are too many to watch one by one
 TOLD = 5  # findings of a verdict: whoever wants more asks for one stream
 LEVEL = 0.05  # of Holm's p-values, at which a feature counts as affected
 # The argmax of a walk with drift I and variance 2 I is within 5.5 / I of the truth in 95 % (Bai, "Estimating multiple
@@ -108,6 +111,7 @@ class Finding:
     correlation: float  # of neighbours, which the evidence was tempered for
     tests: tuple[Test, ...] = ()
     edges: tuple[float, ...] = ()  # of the bins of a numeric column
+    levels: tuple[str, ...] = ()  # of a categorical one, the last for all others
     before: tuple[int, ...] = ()  # values in each bin, or of each level, before the change
     counts: tuple[int, ...] = ()  # and since
 
@@ -291,12 +295,13 @@ def _finding(
     direction, level = layout.direction(bet)
     name, effect, tests = None, Effect(), []
     edges, before, counts = (), (), ()
+    levels: tuple[str, ...] = ()
     if stream < layout.columns:
         is_level = bool(layout.levels[stream])
         place = int(np.flatnonzero((layout.categorical if is_level else layout.numeric) == stream)[0])
-        if level >= 0:
-            code = int(col["levels"][series][level, place]) if level < OTHER else -1
-            name = layout.levels[stream][code] if 0 <= code < len(layout.levels[stream]) else "other"
+        if is_level:
+            levels = _levels(layout.levels[stream], col["levels"][series][:, place])
+            name = (levels[level] or ALL_OTHERS) if level >= 0 else None
         effect = _effect(samples, place, direction, level, is_level=is_level)
         held = (samples.before_levels, samples.recent_levels) if is_level else (samples.before, samples.recent)
         before, counts = (tuple(one[:-1, place].astype(int).tolist()) for one in held)
@@ -310,8 +315,15 @@ def _finding(
     since, low, high = _since(data, table, series, bet)
     return Finding(
         layout.names[stream], direction, name, log10(evidence), effect, since, low, high,
-        data.correlation(table, series, stream, is_missing=direction in MISSING), tuple(tests), edges, before, counts,
+        data.correlation(table, series, stream, is_missing=direction in MISSING), tuple(tests), edges, levels,
+        before, counts,
     )  # fmt: skip
+
+
+def _levels(known: Sequence[str], codes: NDArray[np.float32]) -> tuple[str, ...]:
+    """Return the names of the levels that are watched one by one, empty where there are fewer, and of all others."""
+    named = {-1: "", **dict(enumerate(known))}
+    return (*(named.get(int(code), ALL_OTHERS) for code in codes), ALL_OTHERS)
 
 
 MISSING = Direction.MORE_MISSING, Direction.FEWER_MISSING

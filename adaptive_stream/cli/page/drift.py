@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from adaptive_stream.cli.page import table as tables
 from adaptive_stream.cli.page.axis import extent
 from adaptive_stream.cli.page.markup import Markup, clipped, element, instant, number, place, share, text
-from adaptive_stream.cli.page.plot import Plot, runs, thinned
+from adaptive_stream.cli.page.plot import CHAR, Plot, runs, thinned
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.drift import DriftState
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from adaptive_stream.cli.page.chart import Scene
     from adaptive_stream.contracts.drift import DriftedStream, DriftStatus, DriftTest, DriftWatch
 
+PERFORMANCE = "performance"
 ALL_PICTURES = 4  # of a detail that leaves none out
 MAX_SHOWN = 6  # streams with a picture
 WIDTH, HEIGHT, LEFT, TOP = 330, 84, 8, 22
+LEAST_SHARE = 0.005  # of the evidence: "0 %" of it is nothing to be told
 LEAST_EVIDENCE = -2.0  # powers of ten below which the picture ends
 COLUMNS = ("stream", "of the evidence", "change", "effect", "before → since", "since", "events", "tests (Holm)")
 TESTS = {"kolmogorov_smirnov": "KS", "mann_whitney": "Cliff's delta", "welch_t": "t", "variance": "log variance ratio"}
@@ -99,6 +101,11 @@ def words_of_test(test: DriftTest) -> str:
     return f"{TESTS.get(test.test, test.test)} {number(test.statistic)} (p {p})"
 
 
+def told(drift: DriftStatus) -> list[DriftedStream]:
+    """Return the streams that have a part in the evidence, those of the performance first."""
+    return [stream for stream in (*drift.performance.streams, *drift.data.streams) if stream.share >= LEAST_SHARE]
+
+
 def filled(streams: Sequence[DriftedStream]) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return the columns in which some stream has something, and the rows."""
     rows = [stream_cells(stream) for stream in streams]
@@ -134,7 +141,7 @@ def drift_section(
     chart = evidence_chart(scene, evidence, drift)
     if chart is not None:
         made.append(chart)
-    streams = [*drift.performance.streams, *drift.data.streams]
+    streams = told(drift)
     if streams:
         columns, rows = filled(streams[:limit])
         more = len(streams[limit:])
@@ -151,8 +158,12 @@ def drift_section(
 
 
 def evidence_chart(scene: Scene, evidence: Sequence[tuple[int, float, float]], drift: DriftStatus) -> Markup | None:
-    """Return the evidence over time on a scale of powers of ten, with the line at which it is an alarm."""
-    kinds = (("data", "measured", drift.data), ("performance", "estimated", drift.performance))
+    """Return the evidence over time on a scale of powers of ten, with the line at which it is an alarm.
+
+    Behind it stands the interval of the change that is told of each kind, with a line where it is most likely. Statuses
+    come more seldom than evidence grows, and an alarm begins it anew: where it reached the line is known all the same.
+    """
+    kinds = (("data", "measured", drift.data), (PERFORMANCE, "estimated", drift.performance))
     lines = {
         words: [(float(at), max(found[place_], LEAST_EVIDENCE)) for at, *found in evidence]
         for place_, (words, _, watch) in enumerate(kinds)
@@ -166,16 +177,41 @@ def evidence_chart(scene: Scene, evidence: Sequence[tuple[int, float, float]], d
     plot = Plot(f"{scene.name}-drift", (start, max(stop, start + 1)), extent([*points, line_at]), height=100)
     plot.level(line_at, since_ms=start, style="baseline")
     plot.label(line_at, f"alarm at 10^{line_at:g}", style="baseline")
-    for words, style, _ in kinds:
+    for words, style, watch in kinds:
         if words in lines:
+            _date(plot, watch, words)
             gap = 3 * max(1.0, (stop - start) / max(len(lines[words]), 1))
-            plot.line(thinned(runs(lines[words], max_gap_ms=gap), scene.points), style=style)
+            alarms = [(at, line_at) for at in _alarms(drift, words) if start <= at <= stop]
+            plot.line(thinned(runs(sorted([*lines[words], *alarms]), max_gap_ms=gap), scene.points), style=style)
             plot.label(lines[words][-1][1], f"{words} 10^{lines[words][-1][1]:.1f}", style=style)
     return plot.drawn(
         title="evidence for drift over time",
         description="What speaks for a change of the data and of the performance, as powers of ten.",
-        unit="power of ten",
+        unit="evidence, a power of ten",
     )
+
+
+def _alarms(drift: DriftStatus, words: str) -> list[float]:
+    """Return when the alarms of the data, or of the performance, came that are known: the open one and those before."""
+    is_performance = words == PERFORMANCE
+    opened = (drift.performance if is_performance else drift.data).alarmed_at
+    past = [one.at for one in drift.history if (one.kind == PERFORMANCE) == is_performance]
+    return [float(parse_time(at)) for at in (*past, *([] if opened is None else [opened]))]
+
+
+def _date(plot: Plot, watch: DriftWatch, words: str) -> None:
+    """Draw when the change began that is told of a detector."""
+    leading = next(iter(watch.streams), None)
+    if leading is None or leading.since is None:
+        return
+    start, stop = plot.span_ms
+    since, low, high = (
+        float(parse_time(at or leading.since)) for at in (leading.since, leading.since_low, leading.since_high)
+    )
+    if high >= start:
+        plot.shade([(max(low, start), min(high, stop))], style="info")
+    if start <= since <= stop:
+        plot.instant(since, f"{words}: since {instant(round(since))}", style="baseline")
 
 
 def histogram(stream: DriftedStream, *, name: str) -> Markup | None:
@@ -199,7 +235,16 @@ def histogram(stream: DriftedStream, *, name: str) -> Markup | None:
         )
         return element("path", d=strokes, stroke_width=round(step * 0.36, 2), class_=style)
 
-    marks = []
+    marks = [
+        element(
+            "text",
+            text(clipped(level, max(1, int(step / CHAR)))),
+            x=LEFT + step * (n + 0.5),
+            y=foot + 15,
+            class_="middle",
+        )
+        for n, level in enumerate(stream.levels[first : last + 1])
+    ]
     for n in range(1, len(shares)):
         edge = stream.edges[first + n - 1] if first + n - 1 < len(stream.edges) else math.nan
         if math.isfinite(edge) and n % max(1, len(shares) // 4) == 0:
@@ -214,7 +259,12 @@ def histogram(stream: DriftedStream, *, name: str) -> Markup | None:
         bars(1, "is"),
         element("path", d=f"M{LEFT},{foot}h{WIDTH}", class_="frame"),
         *marks,
-        element("text", text("before (grey), since (blue): share by bin"), x=LEFT, y=foot + 32),
+        element(
+            "text",
+            text(f"before (grey), since (blue): share by {'level' if stream.levels else 'bin'}"),
+            x=LEFT,
+            y=foot + 32,
+        ),
         viewBox=f"0 0 {WIDTH + 2 * LEFT} {foot + 40}",
         role="img",
         aria_labelledby=f"{name}-t {name}-d",

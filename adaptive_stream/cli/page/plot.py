@@ -111,6 +111,11 @@ class Plot:
         start, at = place(self.x(since_ms)), place(self.y(value))
         self.ink.append(element("path", d=f"M{start},{at}H{WIDTH - RIGHT}", class_=style))
 
+    def instant(self, at_ms: float, words: str, *, style: str) -> None:
+        """Draw a line at an instant over the whole height, with a title."""
+        line = f"M{place(self.x(at_ms))},{self.top}v{self.height}"
+        self.ink.append(element("path", element("title", text(words)), d=line, class_=style))
+
     def label(self, value: float, words: str, *, style: str) -> None:
         """Name a line at the right edge, at the height of its last value."""
         self.labels.append((self.y(value), words, style))

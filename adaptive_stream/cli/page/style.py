@@ -16,6 +16,7 @@ STYLE = """
 --band:#56b4e9;--green:#00735a;--purple:#9c4a7c;--orange:#9a5b00;--red:#b04300;--grey:#555;--bar:#b9d9ee;
 --bar-dark:#0072b2;--high:#d55e00;--medium:#e69f00;--info:#8a94a0}
 svg,tr,.pair div{break-inside:avoid}h2,h3{break-after:avoid}section{break-before:auto}nav{display:none}
+@page{margin:14mm 12mm}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:880px;padding:24px 20px 48px;background:var(--paper);color:var(--ink);
@@ -53,6 +54,7 @@ text.baseline{fill:var(--ink)}text.failed-name{fill:var(--red)}
 svg .cell-name.small{font-size:10px}
 .wide{overflow-x:auto;margin:14px 0}.wide:has(.plot){margin:0}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+@media print{table{font-size:10.5px}}
 caption{text-align:left;white-space:nowrap;font-weight:600;padding-bottom:4px}
 th,td{text-align:right;white-space:nowrap;vertical-align:top;font-weight:400;padding:3px 14px 3px 0;
 border-bottom:1px solid var(--grid);overflow-wrap:break-word;max-width:28em}

@@ -16,7 +16,7 @@ from adaptive_stream.cli.page import History, write_page
 from adaptive_stream.cli.page.document import LIMIT_BYTES, MAX_SERIES
 from adaptive_stream.cli.page.history import MAX_HELD, MAX_PANES
 from adaptive_stream.cli.report import replace
-from adaptive_stream.contracts.drift import DriftState
+from adaptive_stream.contracts.drift import DriftState, PastDrift
 from adaptive_stream.contracts.events import CalibrationBin, Estimate, ModelStatus, OpenAlert, PaneFigures
 from adaptive_stream.contracts.field import Severity
 from tests.unit.cli.story import (
@@ -154,7 +154,7 @@ def test_every_picture_has_a_name_a_description_and_its_figures_in_a_table() -> 
 
 def test_drift_is_told_in_words_with_its_evidence_over_time_and_what_moved() -> None:
     watched = [
-        status(msgspec.structs.replace(series(), drift=drift(data=watch(evidence=number / 2))), hours=40 + number)
+        status(msgspec.structs.replace(series(), drift=drift(data=watch(evidence=number / 2))), hours=28 + number)
         for number in range(4)
     ]
     history = told(*watched, status(msgspec.structs.replace(series(), drift=drift())))
@@ -174,6 +174,36 @@ def test_drift_is_told_in_words_with_its_evidence_over_time_and_what_moved() -> 
     assert len(tree.findall(".//svg")) == 8, "the evidence, and one histogram"
     bars = [node.attrib["d"].count("V") for node in tree.iter("path") if node.attrib.get("class") in {"was", "is"}]
     assert bars == [32, 16]
+    [evidence] = [each for each in tree.findall(".//svg") if "evidence for drift" in (each.findtext("title") or "")]
+    assert evidence.find("./path[@class='span info']") is not None, "the interval of the change"
+    assert "data: since 2 Jun 2013, 06:00" in [node.text for node in evidence.findall("./path/title")]
+
+
+def test_the_line_of_the_evidence_reaches_the_alarm_between_two_statuses() -> None:
+    alarmed = drift(
+        data=watch(evidence=0.5, streams=[]), history=[PastDrift(at=at(41), kind="label", name="output", change="up")]
+    )
+    page = parsed(
+        write_page(told(*(status(msgspec.structs.replace(series(), drift=alarmed), hours=n) for n in (40, 42))))
+    )
+    [evidence] = [each for each in page.findall(".//svg") if "evidence for drift" in (each.findtext("title") or "")]
+    [line] = [node.attrib["d"] for node in evidence.findall("./path") if node.attrib["class"] == "measured"]
+    heights = [float(corner.split(",")[1]) for corner in line[1:].split("L")]
+    assert heights[0] == heights[2] > heights[1]
+    [level] = [node.attrib["d"] for node in evidence.findall("./path") if node.attrib["class"] == "baseline"]
+    assert heights[1] == float(level.split(",")[1].split("H")[0])
+
+
+def test_a_categorical_stream_is_drawn_by_its_levels_and_one_without_a_part_not_at_all() -> None:
+    levels = ["EWR", "JFK", "", "", "", "", "", "other"]
+    origin = moved("origin", edges=[], levels=levels, before=[5, 4, *[0] * 5, 1], since_counts=[1, 4, *[0] * 5, 5])
+    page = write_page(told(status(msgspec.structs.replace(
+        series(), drift=drift(data=watch(streams=[origin, moved("wind", share=0.004)]))
+    ))))  # fmt: skip
+    check_harmless(page)
+    said = words(page)
+    assert "EWR JFK other before (grey), since (blue): share by level" in said
+    assert "wind:" not in said
 
 
 def test_a_detector_that_has_no_reference_yet_says_how_far_it_is() -> None:

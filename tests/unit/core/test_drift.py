@@ -14,7 +14,7 @@ from pyarrow import parquet
 from adaptive_stream.config import load
 from adaptive_stream.contracts.clock import parse_time
 from adaptive_stream.contracts.drift import DriftedStream
-from adaptive_stream.contracts.events import Correction
+from adaptive_stream.contracts.events import Correction, Prediction
 from adaptive_stream.core.drift import Drifts
 from adaptive_stream.core.finding import Alarmed
 from adaptive_stream.monitor.monitor import Monitor
@@ -270,6 +270,26 @@ def test_values_that_begin_to_be_missing_are_found() -> None:
     leading = alert.evidence["streams"][0]
     assert (leading["name"], leading["change"]) == ("temp", "more missing")
     assert alert.evidence["recommendation"] == "look at what delivers temp: its values are missing more often"
+
+
+def test_what_moved_among_levels_is_shown_with_their_names() -> None:
+    scene = Weather()
+    scene.days(2_000)
+    events = [
+        replace(each, features=[*each.features[:2], "EWR"]) if isinstance(each, Prediction) else each
+        for each in scene.serve(600)
+    ]
+    told = scene.after(10, *events)
+    told.outputs.extend(scene.after(10).outputs)
+    [alert] = [each for each in alerts(told) if each.labels["alertname"] == "DataDrift"]
+    assert "levels" not in alert.evidence["streams"][0], "a status draws, an alert does not"
+    drift = scene.status().series[0].drift
+    assert drift is not None
+    [leading, *_] = drift.data.streams
+    shown = {name: n for name, n in zip(leading.levels, leading.since_counts, strict=True) if n}
+    assert (leading.name, leading.levels[-1]) == ("origin", "other")
+    assert {*leading.levels} == {"EWR", "JFK", "LGA", "", "other"}
+    assert max(shown, key=shown.__getitem__) == "EWR"
 
 
 def test_a_model_that_begins_to_fail_is_said_to_fail() -> None:

@@ -115,6 +115,14 @@ def test_the_advice_says_what_moved_which_way(stream: str, direction: Direction,
     assert advised(stream, direction, level=level) == words
 
 
+def test_the_levels_of_a_picture_are_named_as_people_know_them() -> None:
+    made = verdict("output", SELDOM, level="1")
+    [finding] = made.findings
+    moved = replace(made, findings=(replace(finding, levels=("1", "0", "", "other")),))
+    [found] = streams_of(moved, CLASSES)
+    assert (found.level, found.levels) == (CLASSES[1], [CLASSES[1], CLASSES[0], "", "other"])
+
+
 INF, LEVELS = math.inf, (5, 6, 7, 8)
 
 
