@@ -13,7 +13,6 @@ from adaptive_stream.config.node import ClashError, Tree
 from adaptive_stream.config.reference import Reference  # noqa: TC001 - pydantic reads it
 
 LEAST_COUNTED = 256  # events of a reference that must be left when its bins are made
-MOST_EFFECT = 1_000_000  # events that may be worth one
 
 
 class DriftConfig(Tree):
@@ -53,7 +52,7 @@ class DriftConfig(Tree):
     design_effect: float = Field(
         1.0,
         ge=1,
-        le=MOST_EFFECT,
+        le=1e6,
         description="variance of a mean, in those of as many independent events, where whole stretches are alike: 900"
         " where the flights of a day share its weather; correlations of neighbours are found without it",
     )

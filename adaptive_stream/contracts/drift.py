@@ -65,7 +65,7 @@ class DriftedStream(Event, frozen=True, kw_only=True):
 
 
 class PastDrift(Event, frozen=True, kw_only=True):
-    """An alarm that is over: a reference was taken since."""
+    """An alarm that is over."""
 
     at: Timestamp
     kind: str

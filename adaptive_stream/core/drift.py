@@ -1,17 +1,17 @@
 """The drift of a fleet's series as people are told of it: instants for numbers of events, words for codes.
 
-Owns the alarms whose new reference is not complete yet, and what a status and an alert say of drift. Never judges: the
+Owns the alarms that are not over, and what a status and an alert say of drift. Never judges: the
 detectors do. Called by the fleet with whole arrays, in record order.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from adaptive_stream.config.drift import MOST_EFFECT
 from adaptive_stream.contracts.clock import format_time, parse_time
 from adaptive_stream.contracts.drift import (
     DriftedStream,
@@ -20,9 +20,9 @@ from adaptive_stream.contracts.drift import (
     DriftWatch,
     PastDrift,
 )
-from adaptive_stream.core.finding import Alarmed, advice, numbers, said, streams_of
+from adaptive_stream.core.finding import Alarmed, advice, further, numbers, said, streams_of
 from adaptive_stream.core.input import Inputs
-from adaptive_stream.core.recovery import is_back
+from adaptive_stream.core.recovery import back
 from adaptive_stream.drift.drift import Drift, Phase
 from adaptive_stream.drift.given import Rejected
 from adaptive_stream.drift.performance import SHIFTS, WEIGHTS
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from adaptive_stream.config.family import Family
     from adaptive_stream.drift.drift import Alarm, State
     from adaptive_stream.drift.given import Given
-    from adaptive_stream.drift.verdict import Verdict
     from adaptive_stream.monitor.monitor import Monitor
 
     Array = NDArray[np.float64]
@@ -105,46 +104,33 @@ class Drifts:
                 affected=list(verdict.affected),
                 streams=streams_of(verdict, self._classes),
                 numbers=numbers(verdict),
-                before=leading.effect.before if self._is_to_recover(verdict) else None,
+                before=leading.effect.before if is_performance and leading.direction == "up" else None,
                 risen=leading.effect.since or 0.0,
                 worth=float(self.engine.performance.worth(np.float32(leading.correlation))),
+                counted_ms=at_ms,
             )
             opened = self.alarms.get((alarm.series, is_performance))
             if is_performance and opened is not None and not opened.is_gain:
                 made = self._going_on(opened, made)
             self.alarms[alarm.series, is_performance] = made
 
-    def _is_to_recover(self, verdict: Verdict) -> bool:
-        """Say whether an alarm lasts until the loss is back: it rose, and evidence does not begin anew at once."""
-        return (
-            verdict.kind is Kind.PERFORMANCE
-            and verdict.findings[0].direction == "up"
-            and self.engine.performance.stated is None
-            and self.engine.config.after_alarm == "rereference"
-        )
-
     def _going_on(self, opened: Alarmed, made: Alarmed) -> Alarmed:
         """Return an open alarm of a risen loss after one more: it goes on, whatever the loss does on its way back."""
         if self.engine.performance.stated is not None:
             return msgspec.structs.replace(made, at_ms=opened.at_ms)  # the objective is still missed
         if opened.before is None:
-            return made
-        if made.is_gain:
-            return opened  # how far it is back, the panes say
-        [stream] = made.streams
-        risen = max(opened.risen, made.risen)
-        total = msgspec.structs.replace(stream, share_before=opened.before, effect=made.risen - opened.before)
-        return msgspec.structs.replace(
-            made, at_ms=opened.at_ms, streams=[total], before=opened.before, risen=risen, is_accepted=False
-        )
+            return made  # of a snapshot from before it was remembered
+        if made.is_gain or made.risen <= opened.risen:
+            return opened  # whether it is back, the panes say
+        return further(opened, made)
 
     def rereference(self, series: Places) -> None:
-        """Gather new references; alarms stay until these are complete."""
+        """Gather new references: a risen loss is accepted, alarms of the data stay until theirs is complete."""
         for one in series.tolist():
             self.engine.rereference(one)
-            for key in ((one, False), (one, True)):
-                if key in self.alarms:
-                    self.alarms[key].is_accepted = True
+            opened = self.alarms.get((one, True))
+            if opened is not None and opened.before is not None and self.engine.performance.stated is None:
+                del self.alarms[one, True]
 
     def restore(self, alarms: Sequence[Alarmed], dropped: Mapping[str, int], *, now_ms: int) -> None:
         """Go on from a snapshot whose pages are loaded; series that it did not watch begin to be."""
@@ -162,35 +148,28 @@ class Drifts:
     def settle(self, *, now_ms: int) -> None:
         """Date the fresh alarms, and forget those that are over.
 
-        Dates are found at points of the grid: in between, what the panes hold depends on where slices are cut.
+        Both at looks: in between, what the panes hold depends on where slices are cut.
         """
         for key, alarm in self.alarms.items():
             if not alarm.is_dated:
                 alarm.streams = self._dated(alarm.streams, alarm.numbers, *key, now_ms=now_ms)
                 alarm.is_dated = True
-        self._recover(now_ms=now_ms)
-        keys = [key for key, alarm in sorted(self.alarms.items()) if alarm.before is None or alarm.is_accepted]
+        keys, risen = sorted(self.alarms), list[Alarmed]()
         for some in (keys[start : start + AT_ONCE] for start in range(0, len(keys), AT_ONCE)):
             states = self.engine.states(np.array([series for series, _ in some]))
             for place, key in enumerate(some):
-                state = states[key[1]][place]
+                state, alarm = states[key[1]][place], self.alarms[key]
+                if state.phase is Phase.ALARMED:
+                    continue  # it is kept until somebody decides
+                if alarm.before is not None and self.engine.performance.stated is None:
+                    risen.append(alarm)
                 # against a stated objective losses are judged at once; the alarm lasts as long as a reference would
-                if state.phase is Phase.WATCHING and state.gathered >= state.wanted:
+                elif state.phase is Phase.WATCHING and state.gathered >= state.wanted:
                     del self.alarms[key]
-
-    def _recover(self, *, now_ms: int) -> None:
-        """Forget the alarms whose loss is back, and gather the reference of what is back."""
-        risen = [
-            alarm for _, alarm in sorted(self.alarms.items()) if alarm.before is not None and not alarm.is_accepted
-        ]
-        if not risen:
-            return
-        table = self.engine.table
-        for place in np.flatnonzero(is_back(risen, self._monitor, now_ms=now_ms)).tolist():
-            series = risen[place].series
-            self.engine.performance.begin(table, series)
-            table.touch([series])
-            del self.alarms[series, True]
+        for alarm in back(risen, self._monitor, now_ms=now_ms):
+            self.engine.performance.begin(self.engine.table, alarm.series)  # the reference of what is back
+            self.engine.table.touch([alarm.series])
+            del self.alarms[alarm.series, True]
 
     # -- what is told ------------------------------------------------------------------------------------------------
 
@@ -214,18 +193,17 @@ class Drifts:
             alarmed[name or "performance_drift"].append(one)
         for name, those in alarmed.items():
             share[name][np.isin(series, those)] = OVER
-        urgent = [one for (one, is_performance) in self.alarms if not is_performance and self._is_urgent(one)]
-        share["data_drift"][np.isin(series, urgent)] += URGENT
+        share["data_drift"][np.isin(series, [one for one in series.tolist() if self._is_urgent(one)])] += URGENT
         labels, events = col["labels"][series].astype(np.float64), col["events"][series].astype(np.float64)
         return {"data_drift": events, "performance_drift": labels, "performance_gain": labels}, share
 
     def _is_urgent(self, series: int) -> bool:
         """Say whether the data of a series drifted no later than its performance: it may be why."""
-        data, loss = self.alarms[series, False], self.alarms.get((series, True))
-        if loss is None or loss.is_gain:
+        data, loss = self.alarms.get((series, False)), self.alarms.get((series, True))
+        if data is None or loss is None or loss.is_gain:
             return False
         begun, latest = data.streams[0].since_low, loss.streams[0].since_high
-        return begun is None or latest is None or parse_time(begun) <= parse_time(latest)
+        return begun is None or (latest is not None and parse_time(begun) <= parse_time(latest))
 
     def _is_worse(self, series: Places) -> NDArray[np.bool_]:
         strongest = np.argmax(self.engine.table.col["loss_evidence"][series] * WEIGHTS, axis=1)
@@ -261,9 +239,9 @@ class Drifts:
         if is_performance and self.engine.performance.stated is not None:
             taken = 0  # losses are judged from the first on
         is_gathering = state.phase is Phase.GATHERING
-        is_open = alarm is not None and alarm.before is not None and not is_gathering  # the loss is not back yet
+        is_risen = alarm is not None and alarm.before is not None and not is_gathering  # and not back yet
         return DriftWatch(
-            state=DRIFT_STATES[state.phase] if not is_open else DriftState.DRIFTED,
+            state=DRIFT_STATES[state.phase] if not is_risen else DriftState.DRIFTED,
             seen=state.gathered if is_gathering else max(0, seen - taken),
             wanted=state.wanted,
             evidence=round(state.log10_evidence, 3) if not is_gathering else 0.0,
@@ -279,10 +257,14 @@ class Drifts:
         """Return the alarms of a series that are over: the engine remembers the open ones among them."""
         opened = [alarm for key in ((series, False), (series, True)) if (alarm := self.alarms.get(key)) is not None]
         is_open = {(alarm.kind, alarm.at_ms) for alarm in opened}
+        risen = self.alarms.get((series, True))
+        # what the loss did since belongs to the alarm that is open
+        since_ms = risen.at_ms if risen is not None and risen.before is not None else math.inf
         return [
             PastDrift(at=format_time(past.at_ms), kind=past.kind.value, name=past.stream, change=past.direction.value)
             for past in self.engine.history(series)
             if (past.kind.value, past.at_ms) not in is_open
+            and not (past.kind is Kind.PERFORMANCE and past.at_ms >= since_ms)
         ]
 
     # -- alerts ------------------------------------------------------------------------------------------------------
@@ -307,17 +289,13 @@ class Drifts:
         }
 
     def _comes_and_goes(self, alarm: Alarmed) -> str:
-        """Return what to state where one stream of the data drifts again and again."""
-        name = alarm.streams[0].name
-        at = [past.at for past in self.engine.history(alarm.series) if past.stream == name]
-        if alarm.is_performance or len(at) < AGAIN:
+        """Return where to look when one stream of the data drifts again."""
+        name, kind = alarm.streams[0].name, Kind(alarm.kind)
+        at = [past.at for past in self.engine.history(alarm.series) if (past.kind, past.stream) == (kind, name)]
+        if kind is Kind.PERFORMANCE or len(at) < AGAIN:
             return ""
         apart = (at[-1] - at[-2]) % (1 << 32)
-        if not self.engine.config.design_effect < apart <= MOST_EFFECT:
-            return ""
-        return (
-            f"; {name} drifted {apart:,} predictions ago, too: if it comes and goes, state drift.design_effect: {apart}"
-        )
+        return f"; {name} drifted {apart:,} predictions before, too: if it comes and goes, see drift.design_effect"
 
     def words(self, alarm: Alarmed, model_id: str) -> str:
         """Return an alarm in a sentence."""

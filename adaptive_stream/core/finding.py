@@ -14,7 +14,7 @@ import msgspec
 from adaptive_stream.config.reference import OUTPUT
 from adaptive_stream.contracts.drift import DriftedStream, DriftTest
 from adaptive_stream.drift.layout import Direction
-from adaptive_stream.drift.verdict import ALL_OTHERS
+from adaptive_stream.drift.verdict import ALL_OTHERS, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class Alarmed(msgspec.Struct, kw_only=True):
-    """An alarm until it is over: its successor's reference is complete, and a risen loss is back or accepted.
+    """An alarm until it is over: its successor's reference is complete, or a risen loss is back or accepted.
 
     Args:
-        before: mean loss before the first rise; None: of other things, or written before this was remembered.
+        before: mean loss before the first rise; None where nothing rose.
         risen: the highest that it was found to have risen to.
         worth: of a label, in independent ones.
-        is_accepted: somebody ordered a new reference.
+        score: evidence that the loss is back, a logarithm, of the panes before ``counted_ms``.
     """
 
     series: int
@@ -45,7 +45,24 @@ class Alarmed(msgspec.Struct, kw_only=True):
     before: float | None = None
     risen: float = 0.0
     worth: float = 1.0
-    is_accepted: bool = False
+    score: float = 0.0
+    counted_ms: int = 0
+
+
+def further(opened: Alarmed, made: Alarmed) -> Alarmed:
+    """Return an open alarm of a risen loss with one that says it rose further: since the first, by all of it."""
+    assert opened.before is not None
+    [stream] = opened.streams
+    effect = made.risen - opened.before
+    whole = msgspec.structs.replace(stream, share_since=made.risen, effect=effect, effect_unit=OF_LOSS)
+    return msgspec.structs.replace(
+        opened,
+        severity=max(opened.severity, made.severity, key=[*Severity].index),
+        streams=[whole],
+        risen=made.risen,
+        score=0.0,
+        counted_ms=made.at_ms,
+    )
 
 
 FAILS = "the model fails"  # where its output is missing

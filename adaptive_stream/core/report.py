@@ -56,10 +56,10 @@ WORDS = {
     "performance_drift": "evidence for a risen loss (1: an alarm)",
     "performance_gain": "evidence for a fallen loss (1: an alarm)",
 }
-OVER = {  # how an alarm of the detectors ends
-    "data_drift": "what changed in the inputs and outputs of {} is what is usual now: a new reference is complete",
-    "performance_drift": "the loss of {} is back, or what it rose to was accepted",
-    "performance_gain": "what the loss of {} fell to is what is usual now: a new reference is complete",
+ENDS = {  # of an alarm of the detectors; settings that changed begin the watching anew
+    "data_drift": "what changed in the inputs and outputs of {} is what is usual now, or is watched anew",
+    "performance_drift": "the loss of {} is back, was accepted, or is watched anew",
+    "performance_gain": "what the loss of {} fell to is what is usual now, or is watched anew",
 }
 
 
@@ -131,8 +131,8 @@ def _severity(rule: Rule, *, is_high: bool) -> Severity:
 def _summary(rule: Rule, model_id: str, value: float, baseline: float, level: float, *, is_over: bool) -> str:
     against = f"baseline {baseline:.3f}" if rule.compare != "absolute" else f"limit {level:.3g}"
     words = WORDS.get(rule.metric, rule.metric)
-    if is_over and rule.metric in OVER and rule.first_level >= 1.0:  # below it is a rule for evidence, not for alarms
-        return OVER[rule.metric].format(model_id)
+    if is_over and rule.metric in ENDS and rule.first_level >= 1.0:  # below it is a rule for evidence, not for alarms
+        return ENDS[rule.metric].format(model_id)
     if is_over:
         return f"{words} of {model_id} is back at {value:.3f}, {against}"
     return f"{words} of {model_id} {'fell' if rule.is_below else 'rose'} to {value:.3f}, {against}"
