@@ -41,6 +41,7 @@ class Screen:
         self._news: deque[Text] = deque(maxlen=NEWS)
         self._rates: deque[tuple[float, int]] = deque(maxlen=64)
         self._printed_at = 0.0
+        self._told: dict[str, str] = {}  # severity by id, of the alerts that fire
 
     def __enter__(self) -> Self:
         if self._live:
@@ -60,8 +61,14 @@ class Screen:
             self._console.print(line, soft_wrap=True)
 
     def tell(self, alert: Alert) -> None:
-        """Show an alert."""
+        """Show an alert that begins, grows worse or ends; not one that is told again, as they are every day."""
         is_firing = alert.status.value == "firing"
+        if is_firing and self._told.get(alert.alert_id) == alert.labels["severity"]:
+            return
+        if is_firing:
+            self._told[alert.alert_id] = alert.labels["severity"]
+        else:
+            self._told.pop(alert.alert_id, None)
         at = (alert.starts_at if is_firing else alert.ends_at or "")[:10]
         words = f"{at}  {alert.status.value:8}  {alert.labels['severity']:6}  {alert.annotations['summary']}"
         self.say(words, style="bold red" if is_firing else "bold green")
