@@ -7,7 +7,6 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +15,12 @@ from adaptive_stream.config.drift import DriftConfig
 from adaptive_stream.config.family import Feature
 from adaptive_stream.core.held import MOST
 from adaptive_stream.drift.drift import Drift
+from benchmarks.pace import paced
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from benchmarks.pace import Paced
     from benchmarks.report import Report
 
 SERIES = (10, 10_000)
@@ -40,8 +41,11 @@ async def drift(report: Report, _bootstrap: str, _folder: Path) -> None:
     report.add("drift_state_per_series", float(size), "B", goal=10_240, is_most=True)
     for count in SERIES:
         side = warmed(count)
-        report.add(f"drift_{count}_series_per_event", data_cost(side, count), "µs", goal=2.5, is_most=True)
-        report.add(f"loss_{count}_series_per_event", loss_cost(side, count), "µs", goal=0.3, is_most=True)
+        for name, cost, goal in (("drift", data_cost(side, count), 2.5), ("loss", loss_cost(side, count), 0.3)):
+            undisturbed, any_pace = (seconds / BATCH * 1e6 for seconds in cost[:2])
+            report.add(f"{name}_{count}_series_per_event", undisturbed, "µs", goal=goal, is_most=True)
+            report.add(f"{name}_{count}_series_any_pace", any_pace, "µs")
+            report.add(f"{name}_{count}_series_undisturbed", cost.share, "share")
         del side
     report.add("error_delay_ours", error_delay(), "labels", goal=260, is_most=True)
     if os.environ.get(PEER):
@@ -89,26 +93,23 @@ def feed(made: Drift, series: NDArray[np.int64], dice: np.random.Generator) -> f
     return time.process_time() - started
 
 
-def data_cost(made: Drift, count: int) -> float:
-    """Return microseconds an event, of series at random in batches."""
+def data_cost(made: Drift, count: int) -> Paced:
+    """Return what a batch of events costs, of series at random."""
     dice = np.random.default_rng(2)
-    return each([feed(made, dice.integers(0, count, BATCH), dice) for _ in range(BATCHES)])
+    return paced(lambda: feed(made, dice.integers(0, count, BATCH), dice), wanted=BATCHES)
 
 
-def loss_cost(made: Drift, count: int) -> float:
-    """Return microseconds a label."""
-    dice, seconds = np.random.default_rng(3), []
-    for _ in range(LOSS_BATCHES):
+def loss_cost(made: Drift, count: int) -> Paced:
+    """Return what a batch of labels costs."""
+    dice, now_ms = np.random.default_rng(3), np.zeros(BATCH, dtype=np.int64)
+
+    def batch() -> float:
         series, losses = dice.integers(0, count, BATCH), (dice.random(BATCH) < 0.1).astype(float)
         started = time.process_time()
-        made.losses(series, losses, now_ms=np.zeros(BATCH, dtype=np.int64))
-        seconds.append(time.process_time() - started)
-    return each(seconds)
+        made.losses(series, losses, now_ms=now_ms)
+        return time.process_time() - started
 
-
-def each(seconds: list[float]) -> float:
-    """Return microseconds an event, the median of the batches."""
-    return median(seconds) / BATCH * 1e6
+    return paced(batch, wanted=LOSS_BATCHES)
 
 
 def error_delay() -> float:
