@@ -4,8 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
+NO_KAFKA := not integration and not statistical and not chaos
+UNIT     := $(BIN)/python -m pytest -n auto --dist worksteal --doctest-modules adaptive_stream tests
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit schemas integration statistical bench chaos clean
+.PHONY: help demo test check lint types imports quick unit schemas integration statistical bench chaos clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,9 +28,9 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 demo: $(VENV)/.demo ## set up and watch a year of flights on a real Kafka; ARGS="--seed 2 --kill-worker"
 	@$(BIN)/adaptive-stream demo $(ARGS)
 
-test: check integration ## set up and pass every test, those on a real Kafka included
+test: lint types imports schemas unit integration ## set up and pass every test, those on a real Kafka included
 
-check: lint types imports schemas unit ## everything that needs no Kafka, in about three minutes on two cores
+check: lint types imports schemas quick ## what needs no Kafka and no patience, in about a minute on two cores
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check adaptive_stream tests benchmarks
@@ -42,8 +45,11 @@ imports: $(VENV)/.test
 schemas: $(VENV)/.test
 	$(BIN)/adaptive-stream schemas check
 
+quick: $(VENV)/.test
+	$(UNIT) -m '$(NO_KAFKA) and not slow'
+
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not integration and not statistical and not chaos' --doctest-modules adaptive_stream tests
+	$(UNIT) -m '$(NO_KAFKA)'
 
 integration: $(VENV)/.test ## the tests on a real Kafka
 	$(BIN)/python -m pytest -m integration tests/integration

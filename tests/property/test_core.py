@@ -140,6 +140,7 @@ def log(seed: int, *, families: int = 1, models: int = 3) -> Log:
     return Log(events(seed, families=families, models=models), *marks(seed, families=families, models=models))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "regression"])
 @settings(max_examples=3)
 @given(
@@ -165,6 +166,7 @@ def test_refused_records_and_idle_looks_are_the_same_in_any_slices_and_passes(
     assert memory(cut_fleets) == memory(whole_fleets)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(seed=seeds, at=st.integers(1, LENGTH // 3 - 1))
 def test_a_snapshot_between_refused_records_and_idle_looks_gives_the_same_future(seed: int, at: int) -> None:
@@ -179,6 +181,7 @@ def test_a_snapshot_between_refused_records_and_idle_looks_gives_the_same_future
     assert back.dump() == uncut.dump()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["binary", "regression"])
 @settings(max_examples=3)
 @given(seed=seeds, cuts=st.lists(st.integers(1, 40), min_size=1, max_size=6), most=st.integers(1, 60))
@@ -195,6 +198,7 @@ def test_the_same_records_cut_and_measured_anyhow_give_equal_outputs_and_state(
     assert memory(cut.fleets) == memory(driver.fleets)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(seed=seeds, at=st.integers(1, LENGTH), every=st.integers(3, 60))
 def test_a_snapshot_anywhere_gives_the_same_state_and_the_same_future(seed: int, at: int, every: int) -> None:
@@ -250,6 +254,7 @@ def test_who_waits_is_who_is_in_the_ring_without_an_answer(seed: int, count: int
     assert fleet.models.col["waiting"][: fleet.models.count].tolist() == list(unanswered.values())
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(seed=seeds)
 def test_n_rows_are_n_fleets_of_one_row(seed: int) -> None:
@@ -264,6 +269,7 @@ def test_n_rows_are_n_fleets_of_one_row(seed: int) -> None:
         assert alone.fleets.gauges()["models"] == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(seed=seeds)
 def test_a_rejected_record_leaves_no_trace_but_time_and_its_count(seed: int) -> None:
@@ -285,6 +291,7 @@ def test_a_rejected_record_leaves_no_trace_but_time_and_its_count(seed: int) -> 
     assert memory(fleets) == memory(driver.fleets)
 
 
+@pytest.mark.slow
 @settings(max_examples=3)
 @given(seed=seeds)
 def test_what_is_held_stays_within_the_bounds(seed: int) -> None:
@@ -303,6 +310,7 @@ def test_what_is_held_stays_within_the_bounds(seed: int) -> None:
         assert len(fleet.join.keys) == 256
 
 
+@pytest.mark.slow
 def test_the_streams_reach_everything() -> None:
     """The streams are worth their name: every outcome, drop, kind of output and refusal occurs in them."""
     outcomes: dict[str, int] = {}

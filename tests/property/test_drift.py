@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,6 +127,7 @@ def test_each_series_is_as_if_it_were_alone(seed: int, mode: str) -> None:
             assert column[number].tobytes() == alone.table.col[name][0].tobytes(), name
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(seed=seeds, mode=modes, at=st.integers(1, EVENTS - 1))
 def test_a_snapshot_in_the_middle_is_invisible(seed: int, mode: str, at: int) -> None:

@@ -99,6 +99,7 @@ def run(made: Monitor, events: dict[str, np.ndarray], cuts: Sequence[int]) -> li
     return told
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(seed=seeds, size=sizes, task=tasks, cuts=pieces)
 def test_any_batching_gives_the_same_bits(seed: int, size: int, task: str, cuts: list[int]) -> None:
@@ -109,6 +110,7 @@ def test_any_batching_gives_the_same_bits(seed: int, size: int, task: str, cuts:
     assert whole.dropped == parts.dropped
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=seeds, size=sizes, task=tasks)
 def test_each_series_is_as_if_it_were_alone(seed: int, size: int, task: str) -> None:
@@ -128,6 +130,7 @@ def test_each_series_is_as_if_it_were_alone(seed: int, size: int, task: str) -> 
             assert np.array_equal(figure.value, found[1][name].value, equal_nan=True), name
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(seed=seeds, size=sizes, task=tasks, after_s=st.integers(1_200, 2_500))
 def test_every_figure_is_in_its_range_and_in_its_interval(seed: int, size: int, task: str, after_s: int) -> None:
@@ -145,6 +148,7 @@ def test_every_figure_is_in_its_range_and_in_its_interval(seed: int, size: int, 
         assert ((low <= value + slack) & (value <= high + slack)).all(), (name, low, value, high)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(seed=seeds, size=sizes, task=tasks)
 def test_what_a_window_holds_is_what_was_credited_to_its_panes(seed: int, size: int, task: str) -> None:

@@ -74,6 +74,7 @@ def verdict(
     return (rejected[0][1].code, rejected[0][1].path) if rejected else None
 
 
+@pytest.mark.slow
 def test_every_bad_record_is_refused_with_the_code_and_the_path_it_was_made_for() -> None:
     made = bad_records(random.Random(SEED), 1_000)  # noqa: S311 - a seed, no secret
     for bad in made:
@@ -85,6 +86,7 @@ def test_every_bad_record_is_refused_with_the_code_and_the_path_it_was_made_for(
     assert min(shares.values()) >= 1_000 // len(ErrorCode), "every code has its share"
 
 
+@pytest.mark.slow
 def test_what_the_makers_spoil_is_good_before() -> None:
     rng = random.Random(SEED)  # noqa: S311 - a seed, no secret
     for _ in range(200):
@@ -114,6 +116,7 @@ def check(mutant: Mutant) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [SEED, SEED + 1])
 def test_flipped_bytes_are_refused_or_they_are_an_event(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - a seed, no secret
@@ -121,12 +124,14 @@ def test_flipped_bytes_are_refused_or_they_are_an_event(seed: int) -> None:
     assert 0.01 < accepted / FLIPS < 0.5, "both sides of the line are reached"
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(bent(model="m0"))
 def test_bent_structures_are_refused_or_they_are_an_event(mutant: Mutant) -> None:
     check(mutant)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(bent(model="m0"))
 def test_the_core_refuses_or_takes_what_the_codec_has_accepted(mutant: Mutant) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betaln, xlogy
@@ -130,6 +131,7 @@ def test_calibration_never_changes_an_order(drawn: list[tuple[int, float, float]
         assert ((found >= y[0]) & (found <= y[-1])).all()
 
 
+@pytest.mark.slow
 @given(drawn=st.lists(bins, min_size=2, max_size=4))
 def test_rows_of_calibration_are_as_each_alone(drawn: list[list[tuple[int, float, float]]]) -> None:
     each = [sums(one) for one in drawn]

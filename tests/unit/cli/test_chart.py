@@ -112,6 +112,7 @@ def corners(path: str) -> list[tuple[float, float]]:
     return made
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     panes=st.dictionaries(TIMES, PANES, max_size=30),
@@ -192,6 +193,7 @@ def test_time_is_told_in_natural_units(hours: int, labels: list[str], contexts: 
     assert [tick.context for tick in ticks if tick.context] == contexts
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(0, 10_000), st.floats(-1e9, 1e9)), min_size=60, max_size=200, unique_by=lambda p: p[0]

@@ -296,6 +296,7 @@ def test_an_alert_that_fires_is_shown_once_though_the_topic_has_it_or_has_lost_i
     assert len(history.lives(since_ms=None)[0]) == 1
 
 
+@pytest.mark.slow
 def test_24_000_alerts_and_adaptations_are_counted_and_the_newest_shown() -> None:
     history = told(status(series(panes=range(600)), hours=24_000))
     for number in range(24_000):
@@ -327,6 +328,7 @@ def test_600_points_of_many_panes_stay_small_and_keep_every_peak(count: int) -> 
     assert len(tree.findall(".//svg")) == 6
 
 
+@pytest.mark.slow
 def test_at_every_bound_at_once_the_page_is_still_small() -> None:
     name = "\u00e9<" * 128  # the longest id, and each character costs
     many = {f"{number}{name}"[:256]: Estimate(n=10**15, value=0.123456, low=0.1, high=0.2) for number in range(256)}
@@ -360,6 +362,7 @@ def test_at_every_bound_at_once_the_page_is_still_small() -> None:
     assert len(parsed(page).findall(".//section")) == MAX_SERIES + 1
 
 
+@pytest.mark.slow
 def test_20_series_of_500_panes_and_1_000_alerts_are_a_small_page() -> None:
     history = told(status(*(series(f"v{number}", panes=range(500)) for number in range(MAX_SERIES)), hours=500))
     for number in range(MAX_HELD):

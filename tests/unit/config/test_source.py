@@ -39,6 +39,7 @@ def test_a_setting_without_a_value_says_what_it_should_be(tmp_path: Path) -> Non
     assert mistakes(files=[path]) == [(f"{path}:4:1", "seed", "should be a valid integer, not None")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "place", "setting", "said"),
     [
@@ -61,6 +62,7 @@ def test_strange_yaml_is_a_mistake_with_its_line(
     assert (f"{path}{place}", setting, said) in mistakes(files=[path])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[" * 5_000, '"\\UFFFFFFFF"', "!!bool maybe", "? [a]", "&a [*a]", "\0", "\udcff"])
 def test_strange_yaml_in_the_environment_is_a_mistake_of_its_variable(text: str) -> None:
     found = mistakes(MATCH, environ={"ADAPTIVE_STREAM__SEED": text})

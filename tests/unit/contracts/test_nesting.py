@@ -87,6 +87,7 @@ forms = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(form=forms, limit=limits)
 def test_every_form_of_messagepack_is_measured(form: tuple[bytes, int], limit: int) -> None:

@@ -70,6 +70,7 @@ def flood(scene: Scene, start: int, stop: int) -> None:
     scene.step(cuts=(50,))
 
 
+@pytest.mark.slow
 def test_ten_times_too_much_leaves_no_more_than_the_bounds() -> None:
     scene = Scene(*TIGHT)
     flood(scene, 0, 10 * RING)
@@ -85,6 +86,7 @@ def test_ten_times_too_much_leaves_no_more_than_the_bounds() -> None:
     assert sum(key is not None for key in fleet.join.keys) == RING
 
 
+@pytest.mark.slow
 def test_memory_stays_where_it_was_when_the_bounds_were_reached() -> None:
     scene = Scene(*TIGHT)
     flood(scene, 0, 3 * RING)
@@ -93,6 +95,7 @@ def test_memory_stays_where_it_was_when_the_bounds_were_reached() -> None:
     assert held(scene) == full
 
 
+@pytest.mark.slow
 def test_the_measure_of_memory_sees_what_grows() -> None:
     loose, tight = Scene(), Scene(*TIGHT)
     for scene in (loose, tight):
@@ -100,6 +103,7 @@ def test_the_measure_of_memory_sees_what_grows() -> None:
     assert held(loose) > 2 * held(tight)
 
 
+@pytest.mark.slow
 def test_all_that_was_dropped_is_counted() -> None:
     scene = Scene(*TIGHT)
     flood(scene, 0, 10 * RING)

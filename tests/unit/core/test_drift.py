@@ -93,6 +93,7 @@ def test_a_drift_that_is_kept_fires_until_somebody_orders_a_reference() -> None:
     assert len(scene.status().series[0].drift.history) == 1  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_what_drifts_again_is_told_with_the_setting_for_what_comes_and_goes() -> None:
     scene = Weather()
     scene.days(2_000)
@@ -293,6 +294,7 @@ def test_where_drift_is_not_watched_nothing_is_said_of_it() -> None:
     assert answer.kind == "rejected"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [700, 1_900, 2_350])
 def test_a_snapshot_in_the_middle_changes_nothing(cut: int) -> None:
     whole, broken = Weather(), Weather()

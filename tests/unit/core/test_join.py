@@ -251,6 +251,7 @@ def test_what_is_added_twice_is_there_until_it_is_forgotten_and_a_restore_agrees
     assert [n for n in range(10) if n in memory] == [3, 4, 5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 13, 20])
 @pytest.mark.parametrize("limit", [3, 7, 8, 9, 12, 5_000])
 def test_another_limit_keeps_the_newest_and_holds_from_the_restore_on(count: int, limit: int) -> None:

@@ -109,6 +109,7 @@ def test_a_pane_counts_once_however_often_it_is_looked_at() -> None:
     assert often.score == pytest.approx(once.score)
 
 
+@pytest.mark.slow
 def test_a_loss_that_stays_where_it_rose_to_is_never_back_and_one_at_a_third_seldom() -> None:
     dice, series, panes, count = np.random.default_rng(3), 400, 200, 50
     for before, risen in ((0.1, 0.15), (0.1, 0.3), (0.4, 0.5)):

@@ -52,6 +52,7 @@ def of_performance(told: Stepped) -> list[Alert]:
 # -- back --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_is_an_alarm_until_it_is_back_whatever_the_new_reference_says() -> None:
     scene = risen()
     assert not of_performance(scene.days(4_000, accuracy=0.6)), "ten references of labels at the worse level"
@@ -68,12 +69,14 @@ def test_it_is_an_alarm_until_it_is_back_whatever_the_new_reference_says() -> No
     assert named(scene.days(3_000, accuracy=0.6), "PerformanceDrift")[0] == "firing", "and it is found again"
 
 
+@pytest.mark.slow
 def test_half_back_is_not_back() -> None:
     scene = risen(accuracy=0.5)
     assert not of_performance(scene.days(6_000, accuracy=0.7))
     assert [alert.status for alert in of_performance(scene.days(1_800))] == ["resolved"]
 
 
+@pytest.mark.slow
 def test_back_too_slowly_for_the_detectors_is_back_all_the_same() -> None:
     scene = risen()
     for accuracy in np.linspace(0.6, 0.84, 24):
@@ -86,6 +89,7 @@ def test_back_too_slowly_for_the_detectors_is_back_all_the_same() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_silence_and_a_few_good_labels_after_it_are_no_evidence() -> None:
     scene = risen()
     scene.now_s += 2 * DAY_S
@@ -95,6 +99,7 @@ def test_silence_and_a_few_good_labels_after_it_are_no_evidence() -> None:
     assert watched(scene).performance.state == "drifted"
 
 
+@pytest.mark.slow
 def test_the_reference_of_what_is_back_is_gathered_before_anything_is_said() -> None:
     scene = risen()
     [over] = of_performance(scene.days(1_800))
@@ -123,6 +128,7 @@ def test_a_further_rise_is_the_same_alarm_and_tells_the_whole_rise() -> None:
     assert drift.history == [], "a part of what is open is not past"
 
 
+@pytest.mark.slow
 def test_what_is_accepted_is_over_at_once_and_the_reference_of_what_comes() -> None:
     scene = risen()
     scene.step(scene.order("set_baseline", args={"reference": True}))
@@ -138,6 +144,7 @@ def test_a_silent_model_is_accepted_too() -> None:
     assert "PerformanceDrift" not in scene.status().series[0].alerts
 
 
+@pytest.mark.slow
 def test_what_is_kept_does_not_come_back_by_itself() -> None:
     scene = risen(".drift.after_alarm=keep")
     assert not of_performance(scene.days(6_000))
@@ -148,6 +155,7 @@ def test_what_is_kept_does_not_come_back_by_itself() -> None:
 # -- with the data -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_data_that_drift_later_are_not_why() -> None:
     scene = Weather(MINUTE)
     scene.days(3_000)
@@ -157,6 +165,7 @@ def test_data_that_drift_later_are_not_why() -> None:
     assert severities == ["info"]
 
 
+@pytest.mark.slow
 def test_data_that_drift_when_the_loss_rose_before_the_window_are_not_why() -> None:
     scene = risen(".monitor.panes=5")
     scene.days(4_000, accuracy=0.6)
@@ -176,6 +185,7 @@ def test_a_feature_that_is_named_as_the_loss_is_not_the_loss() -> None:
 # -- restarts ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_restarts_change_nothing() -> None:
     whole, broken = risen(), risen()
     for days in (600, 1_200, 600):
@@ -186,11 +196,13 @@ def test_restarts_change_nothing() -> None:
     assert whole.driver.fleets.dump() == broken.driver.fleets.dump()
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_stated_afterwards_decides() -> None:
     scene = restarted(risen(), ".monitor.baseline=0.5")
     assert [alert.status for alert in of_performance(scene.days(3_000, accuracy=0.7))] == ["resolved"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("then", "now", "ends"),
     [("keep", "rereference", ["resolved"]), ("rereference", "keep", [])],  # kept, it waits for an order
@@ -201,6 +213,7 @@ def test_another_setting_of_what_an_alarm_begins_does_not_end_it(then: str, now:
     assert [alert.status for alert in of_performance(scene.days(1_800))] == ends
 
 
+@pytest.mark.slow
 def test_panes_of_another_length_do_not_end_it() -> None:
     scene = restarted(risen(), ".monitor.pane_s=50")
     assert not of_performance(scene.days(3_000, accuracy=0.6))

@@ -289,6 +289,7 @@ def test_what_another_configuration_made_of_a_snapshot_is_saved_whole(change: st
     assert twice.freeze().pages == {}, "nothing is brought into the present configuration twice"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_oldest", [False, True])
 @pytest.mark.parametrize(("before_s", "after_s"), [(10, 10), (10, 300), (300, 10), (10, 7), (7, 10), (300, 240)])
 def test_a_grid_that_changed_moves_the_end_of_no_window_by_more_than_a_cell(
@@ -368,6 +369,7 @@ def test_cells_of_two_grids_that_the_oldest_format_mixed_leave_within_a_window()
     assert scene.driver.fleets.gauges()["held"] == 0
 
 
+@pytest.mark.slow
 def test_a_quiet_page_that_began_anew_forgets_no_alarm_of_another() -> None:
     drift = ".features=[{name: a}]", ".drift.budget_events=1000"
     old = Scene(*drift, ".drift.reference_predictions=520")

@@ -207,6 +207,7 @@ def test_a_rule_that_is_off_says_nothing(name: str) -> None:
     assert all(not told(stepped, name) for stepped in act(scene(*task, f".alerts.{name}.enabled=false")))
 
 
+@pytest.mark.slow
 def test_a_steady_model_fires_nothing_at_all() -> None:
     stage = scene()
     said = []

@@ -275,6 +275,7 @@ def seen(models: int) -> Telemetry:
     return telemetry
 
 
+@pytest.mark.slow
 def test_ten_thousand_models_add_no_series_to_the_metrics() -> None:
     assert series(seen(10_000)) == series(seen(1))
     assert len(seen(2)._beats) == 2

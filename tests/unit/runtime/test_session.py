@@ -171,6 +171,7 @@ async def test_starting_a_producer_has_a_limit(producers: list[FakeProducer]) ->
     assert producers
 
 
+@pytest.mark.slow
 async def test_a_producer_that_cannot_be_stopped_is_left_within_a_bound_and_its_sender_ended(
     producers: list[FakeProducer],
 ) -> None:

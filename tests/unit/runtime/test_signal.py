@@ -34,6 +34,7 @@ def call(process: subprocess.Popen[str], number: signal.Signals, *, says: str) -
     assert process.stdout.readline() == says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_of_either_kind_ends_a_worker_that_hangs(first: signal.Signals, second: signal.Signals) -> None:
