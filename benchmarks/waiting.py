@@ -27,6 +27,7 @@ ORDERS = 300  # whose effects are timed; each has one, an adaptation
 LOAD_S = 30.0
 WRITING = 60  # commits in which a snapshot of 160 MB is done, of 4 MiB each
 COMMITS = 100  # that are timed
+RESTORES = 5  # of the same state: a core's pace is now the whole and now half, for seconds on end
 
 
 async def latency(report: Report, bootstrap: str, folder: Path) -> None:
@@ -177,12 +178,16 @@ async def restore(report: Report, bootstrap: str, folder: Path) -> None:
             for _ in range(150):
                 count += await stage.fill(100, models=10_000, first=2_000_000 + count, rate_s=100_000.0)
                 await progress.reach(count)
-    second = stage.worker(config, 1)
-    with stopped([second]):
-        line = await said(stage.log(config, 1), "task_running", second)
-        peak = peak_bytes(second.pid)
-    report.add("restore_1e6_waiting", line["restore_s"], "s", goal=10.0, is_most=True)
-    report.add("restore_peak_memory", peak / 1e9, "GB", goal=1.5, is_most=True)
+    seconds, peaks = list[float](), list[int]()
+    for number in range(1, RESTORES + 1):
+        again = stage.worker(config, number)
+        with stopped([again]):
+            seconds.append((await said(stage.log(config, number), "task_running", again))["restore_s"])
+            peaks.append(peak_bytes(again.pid))
+    report.add("restore_1e6_waiting", median(seconds), "s", goal=10.0, is_most=True)
+    report.add("restore_1e6_waiting_quickest", min(seconds), "s")
+    report.add("restore_1e6_waiting_slowest", max(seconds), "s")
+    report.add("restore_peak_memory", max(peaks) / 1e9, "GB", goal=1.5, is_most=True)
 
 
 async def takeover(report: Report, bootstrap: str, folder: Path) -> None:
