@@ -46,6 +46,7 @@ async def drift(report: Report, _bootstrap: str, _folder: Path) -> None:
             report.add(f"{name}_{count}_series_per_event", undisturbed, "µs", goal=goal, is_most=True)
             report.add(f"{name}_{count}_series_any_pace", any_pace, "µs")
             report.add(f"{name}_{count}_series_undisturbed", cost.share, "share")
+            report.add(f"{name}_{count}_series_shortest_loop", cost.loop * 1e3, "ms")
         del side
     report.add("error_delay_ours", error_delay(), "labels", goal=260, is_most=True)
     if os.environ.get(PEER):

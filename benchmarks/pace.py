@@ -3,7 +3,8 @@
 A neighbour on the same hardware slows a core down to half, and no counter of this system shows it: a loop of fixed work
 takes either its shortest time or nearly twice that, for seconds on end. So the loop is timed before and after each
 batch, which counts as undisturbed where both were near the shortest of the run: that is for the loop to say, never for
-the batch's own time. Called by the benchmarks of the core.
+the batch's own time. Where the neighbour never rests all batches look undisturbed, and only the shortest loop, compared
+with that of other runs, tells. Called by the benchmarks of the core.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Paced(NamedTuple):
     undisturbed: float
     any_pace: float
     share: float  # of the batches that were undisturbed
+    loop: float  # the shortest
 
 
 def paced(batch: Callable[[], float], *, wanted: int) -> Paced:
@@ -45,7 +47,7 @@ def paced(batch: Callable[[], float], *, wanted: int) -> Paced:
         if len(seconds) >= wanted and len(_undisturbed(seconds, loops)) >= wanted:
             break
     quiet = _undisturbed(seconds, loops)
-    return Paced(median(quiet or seconds), median(seconds), len(quiet) / len(seconds))
+    return Paced(median(quiet or seconds), median(seconds), len(quiet) / len(seconds), min(loops))
 
 
 def _undisturbed(seconds: list[float], loops: list[float]) -> list[float]:
