@@ -38,7 +38,7 @@ def paced(batch: Callable[[], float], *, wanted: int) -> Paced:
         wanted: undisturbed batches; the run ends at ``MOST`` times as many, whatever they were.
 
     Returns:
-        The medians. Where no batch was undisturbed, that of all stands for both.
+        The medians; a goal is for that of all. Where no batch was undisturbed, that stands for both.
     """
     seconds, loops = list[float](), [_loop()]
     while len(seconds) < MOST * wanted:
