@@ -38,7 +38,7 @@ async def drift(report: Report, _bootstrap: str, _folder: Path) -> None:
     made = fleet(1)
     report.add("drift_set_up", (time.process_time() - started) * 1e3, "ms", goal=50, is_most=True)
     size = sum(np.prod(array.shape[1:], dtype=int) * array.itemsize for array in made.table.col.values())
-    report.add("drift_state_per_series", float(size), "B", goal=10_240, is_most=True)
+    report.add("drift_state_per_series", float(size), "B", goal=10_000, is_most=True)
     for count in SERIES:
         side = warmed(count)
         for name, cost, goal in (("drift", data_cost(side, count), 2.5), ("loss", loss_cost(side, count), 0.3)):

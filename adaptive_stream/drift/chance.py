@@ -61,6 +61,12 @@ def uniforms(seeds: Hash, events: NDArray[np.int64], lanes: int) -> NDArray[np.f
     return found
 
 
+def even(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return a place in [0, 1) for each number: those of neighbours fill it evenly, as Weyl's sequence does."""
+    bits = (numbers.astype(np.uint64) * _GOLDEN) >> np.uint64(40)
+    return bits.astype(np.float32) * np.float32(2.0**-24)
+
+
 def places(seeds: Hash, events: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Return where each event goes in a sample that keeps ``size`` of those so far, ``size`` and more for nowhere.
 

@@ -24,7 +24,7 @@ from adaptive_stream.drift.layout import (
 )
 from adaptive_stream.drift.rank import Pool
 from adaptive_stream.drift.reference import Bins, bins
-from adaptive_stream.drift.run import ahead, cut, fill, first_over, widest
+from adaptive_stream.drift.run import ahead, crossed, cut, fill, first_over, widest
 from adaptive_stream.drift.since import Since, add
 from adaptive_stream.stats.eprocess import advance
 from adaptive_stream.stats.rows import Column
@@ -57,7 +57,7 @@ class Judged(NamedTuple):
     """Log evidence of blocks, and what their events correlate by."""
 
     log_e: Single  # (blocks, bets)
-    start: Single  # (blocks, bets), or (blocks, 1): events that may be the first after a change
+    start: Single  # events that may be the first after a change: (blocks, bets), or of no dimension where all are alike
     lag: Single  # (blocks, lags)
 
 
@@ -222,20 +222,19 @@ class Data:
         order = order[(np.cumsum(full) - full < AT_ONCE) | (full == 0)]  # the others stay in the run
         groups, rows, filled, counts, due = (one[order] for one in (groups, rows, filled, counts, due))
         found = cut(filled, counts, b)
-        places = run.take(groups, counts)
-        blocks = fill(found, filled, values, places, waiting=col["pending"], rows=rows)
+        blocks, last = fill(found, values, run.order, run.skip(groups, counts), waiting=col["pending"], rows=rows)
         begun = col["events"][rows] - filled
         col["events"][rows] += counts
         if not len(found.owner):
             return []
-        closed = int(found.starts[1])
+        closed = found.closed
         stop, alarmed = self._advance(table, rows[:closed], begun[:closed], found, blocks)
         back = (filled + counts)[alarmed] - stop[alarmed] * b
         run.at[groups[alarmed]] -= back
         mine = rows[alarmed]
         col["events"][mine] -= back
         col["pending"][mine] = 0
-        ends = found.ends(places, b)[found.at(stop - 1)]
+        ends = last[found.at(stop - 1)]
         is_done = (due[:closed] > 0) & (col["pooled"][rows[:closed]] >= self.wanted)
         if is_done.any():
             self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
@@ -245,48 +244,48 @@ class Data:
     def _advance(self, table: Rows, rows: Places, begun: Places, found: Cut, values: Single) -> tuple[Places, Places]:
         """Take full blocks. Returns how many of each group were taken, and which groups alarmed at the last of them."""
         col, owner, turn = table.col, found.owner, found.turn
-        held = Bins(*(col[name][rows] for name in ("edges", "location", "scale", "levels")))
-        held = held._replace(edges=held.edges[:, :, : self.layout.streams])
+        held = Bins(*(col[name].take(rows, axis=0) for name in ("edges", "location", "scale", "levels")))
         coded = rank.code(self.layout, values, owner, held)
-        is_counting = col["pooled"][rows] < self.wanted
-        room = np.maximum(POOL - col["pooled"][rows], 0) if not self.is_frozen else np.zeros_like(rows)
+        pooled = col["pooled"][rows]
+        is_counting = pooled < self.wanted
+        room = np.maximum(POOL - pooled, 0) if not self.is_frozen else np.zeros_like(rows)
         growing = np.where(is_counting, found.full[: len(rows)], np.minimum(room // self.b, found.full[: len(rows)]))
         pool, after = self._pools(table, rows, found, growing, coded)
         events = begun[owner] + turn * self.b + np.arange(self.b)[:, None]
         ranks = rank.rank(coded, pool, col["seed"][rows][owner], events)
         is_idle = is_counting | self.is_classic
         judged = self._bets(table, rows, owner, is_counting=is_idle, coded=coded, pool=pool, ranks=ranks)
-        stop, alarmed = self._rounds(table, rows, found, is_counting=is_counting, coded=coded, judged=judged)
-        grown = np.minimum(growing, stop)
-        col["pooled"][rows] += grown * self.b
-        for group in alarmed.tolist():  # what came after the alarm is taken out again
-            over = found.starts[grown[group] : growing[group]] + group
-            after[0][:, group] -= coded.hist[:, over].sum(axis=1, dtype=np.uint16)
-            after[1][:, group] -= coded.hist_levels[:, over].sum(axis=1, dtype=np.uint16)
-        col["pool"][rows] = after[0].transpose(1, 0, 2)
-        col["pool_levels"][rows] = after[1].transpose(1, 0, 2)
+        numbers = events[0]
+        stop, alarmed = self._rounds(table, rows, found, numbers, is_counting=is_counting, coded=coded, judged=judged)
+        last, grown = found.at(stop - 1), np.minimum(growing, stop)
+        col["pooled"][rows] = pooled + grown * self.b
+        col["pool"][rows], col["pool_levels"][rows] = (one.take(last, axis=0) for one in after)
         is_grown = turn < grown[owner]
-        add(table, "sums", rows, found, coded.sums * is_grown[:, None, None])
+        sums = coded.sums if is_grown.all() else coded.sums * is_grown[:, None, None]
+        add(table, "sums", rows, found, sums)
         if is_counting.any():
             add(table, "lag", rows, found, judged.lag * is_counting[owner, None])
         return stop, alarmed
 
     def _pools(self, table: Rows, rows: Places, found: Cut, growing: Places, coded: Coded) -> tuple[Pool, list[Counts]]:
-        """Return the pool before each block, and the pool of each series after its last."""
-        parts, after = [], []
+        """Return the pool before each block, and its bins and levels after each."""
+        before, after = [], []
         is_growing = found.turn < growing[found.owner]
         for name, hist in (("pool", coded.hist), ("pool_levels", coded.hist_levels)):
-            counts = np.ascontiguousarray(table.col[name][rows].transpose(1, 0, 2))
-            before = np.empty(hist.shape, dtype=np.uint16)
-            grown = hist if is_growing.all() else hist * is_growing[:, None].view(np.uint8)
-            for one in found.rounds:
-                now = counts[:, : one.stop - one.start]
-                before[:, one] = now
-                now += grown[:, one]
-            parts.append(before)
-            after.append(counts)
+            total = crossed(hist).astype(np.uint16)
+            if not is_growing.all():
+                total *= is_growing[:, None, None].astype(np.uint16)
+            held, now = np.empty_like(total), table.col[name].take(rows, axis=0)
+            for (width, mine), (_, totals) in zip(found.stretches(held), found.stretches(total), strict=True):
+                mine[0] = now[:width]
+                for one, grown, following in zip(mine, totals, mine[1:], strict=False):
+                    np.add(one, grown, out=following)
+                np.add(totals, mine, out=totals)
+                now = totals[-1]
+            before.append(crossed(held))
+            after.append(total)
         pooled = table.col["pooled"][rows][found.owner] + np.minimum(found.turn, growing[found.owner]) * self.b
-        return Pool(parts[0], parts[1], pooled), after
+        return Pool(before[0], before[1], pooled), after
 
     def _bets(
         self,
@@ -306,8 +305,8 @@ class Data:
             lag[:] = lags(layout, coded, ranks)
             if is_counting.all():
                 log_e[:] = 0
-                return Judged(log_e, np.zeros((blocks, 1), dtype=np.float32), lag)
-        rho = np.where(is_counting[:, None], np.float32(0), table.col["lag"][rows])
+                return Judged(log_e, np.zeros((), dtype=np.float32), lag)
+        rho = np.where(is_counting[:, None], np.float32(0), table.col["lag"].take(rows, axis=0))
         temper = np.minimum((1 - rho) / (1 + rho), np.float32(1 / self.config.design_effect))[group]
         levels, streams = len(layout.categorical), layout.streams
         rank.shift_bets(
@@ -339,32 +338,43 @@ class Data:
     def _starts(self, is_counting: NDArray[np.bool_], coded: Coded) -> Single:
         """Return the start weights of blocks: a stream of which nothing is there has no event that may be the first."""
         layout = self.layout
-        start = np.where(is_counting, 0, self.b).astype(np.float32)[:, None]
         is_empty, no_level = coded.hist[BINS] == self.b, coded.hist_levels[LEVELS] == self.b
-        if not (is_empty.any() or no_level.any()):
-            return start
-        found = np.repeat(start, layout.bets, axis=1)
+        if not (is_counting.any() or is_empty.any() or no_level.any()):
+            return np.asarray(self.b, dtype=np.float32)
+        found = np.repeat(np.where(is_counting, 0, self.b).astype(np.float32)[:, None], layout.bets, axis=1)
         found[:, : layout.at_missing].reshape(len(found), SHIFTS, -1)[:] *= ~is_empty[:, None]
         if len(layout.categorical):
             found[:, layout.at_levels :].reshape(len(found), len(LEVEL) * LEVELS, -1)[:] *= ~no_level[:, None]
         return found
 
     def _rounds(
-        self, table: Rows, rows: Places, found: Cut, *, is_counting: NDArray[np.bool_], coded: Coded, judged: Judged
+        self,
+        table: Rows,
+        rows: Places,
+        found: Cut,
+        numbers: Places,
+        *,
+        is_counting: NDArray[np.bool_],
+        coded: Coded,
+        judged: Judged,
     ) -> tuple[Places, Places]:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col = table.col
         score = judged.log_e.take(self.layout.dated, axis=1)  # row by row in memory, as an index would not leave it
-        evidence = col["evidence"][rows]
+        evidence = col["evidence"].take(rows, axis=0)
         with np.errstate(over="ignore"):  # beyond single precision evidence is as much as the cap
-            e = np.exp(judged.log_e, out=judged.log_e)
-            for one in found.rounds:
-                evidence = advance(evidence[: one.stop - one.start], e[one], start=judged.start[one], cap=self._cap)
+            e, start, at = np.exp(judged.log_e, out=judged.log_e), judged.start, 0
+            for width, each in found.stretches(e):
+                evidence = evidence[:width]
+                for one in each:
+                    mine = start[at : at + width] if start.ndim else start
+                    evidence = advance(evidence, one, start=mine, cap=self._cap)
+                    at += width
         is_over = (self.total(e) >= self.line) & (col["data_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
-        col["evidence"][rows] = e[found.at(stop - 1)]
+        col["evidence"][rows] = e.take(found.at(stop - 1), axis=0)
         is_new = np.repeat(is_counting[found.owner][:, None], self.layout.columns, axis=1) if self.is_classic else None
-        self.since.advance(table, rows, found, stop, log_e=score, coded=coded, is_new=is_new)
+        self.since.advance(table, rows, found, stop, log_e=score, numbers=numbers, coded=coded, is_new=is_new)
         if self.is_classic:
             alarmed = self._windows(table, rows, is_counting)
         return stop, alarmed

@@ -133,7 +133,7 @@ class Drift:
         ]
         self.first: Given | None = None
         self.table = Rows([*watching, *history])
-        shapes = [(column.name, column.shape) for column in watching]
+        shapes = [(column.name, column.dtype, column.shape) for column in watching]
         # how many events a reference takes decides where its blocks begin: of another size its series begin anew, too
         taken = self.data.sampled, self.data.wanted, self.performance.wanted
         self._print = zlib.crc32(repr((shapes, self.layout.names, self.layout.levels, [*names], taken)).encode())
@@ -191,18 +191,20 @@ class Drift:
         """
         if not self.config.enabled or not len(series):
             return []
-        values = np.clip(losses, 0.0, 1.0).astype(np.float32)
-        places = np.flatnonzero(~np.isnan(values))
-        self.dropped["drift_loss_not_finite"] += len(values) - len(places)
-        if not len(places):
-            return []
-        run, alarms = Run(series[places]), list[Alarm]()
-        times = now_ms[places]
+        values = np.minimum(np.maximum(losses, 0.0), 1.0).astype(np.float32)
+        places, is_number = np.arange(len(values)), ~np.isnan(values)
+        if not is_number.all():
+            places = np.flatnonzero(is_number)
+            self.dropped["drift_loss_not_finite"] += len(values) - len(places)
+            series, values, now_ms = series[places], values[places], now_ms[places]
+            if not len(places):
+                return []
+        run, alarms = Run(series), list[Alarm]()
         while run.is_left:
-            for place, one in self.performance.step(self.table, run, values[places], times):
+            for place, one in self.performance.step(self.table, run, values, now_ms):
                 verdict = performance_verdict(self.performance, self.table, one)
                 alarms.append(Alarm(int(places[place]), one, verdict))
-                self._note(alarms[-1], int(times[place]))
+                self._note(alarms[-1], int(now_ms[place]))
         self.table.touch(run.series)
         return sorted(alarms, key=lambda alarm: alarm.place)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptive_stream.drift.run import changed, cut, fill, first_over, last_clear, summed, widest
-from adaptive_stream.drift.since import LEAD, climb
+from adaptive_stream.drift.since import LEAD, NOBODY, leading
 from adaptive_stream.stats.eprocess import advance, log_share_evidence, share_bet
 from adaptive_stream.stats.rows import Column
 
@@ -37,10 +37,12 @@ BLOCK = 16  # labels that are judged at once
 # nobody waits for it.
 SHIFTS = np.array([0.07, 0.16, 0.33, 0.7, -0.1, -0.3])  # upwards first
 WEIGHTS = np.array([0.2, 0.25, 0.35, 0.1, 0.05, 0.05], dtype=np.float32)
+TOTAL = 3  # place of the losses of all labels among the sums
 DATED = (0, 1, 4)  # the smallest each way, and of a rise the next
 HEADROOM = 1e4  # what the evidence may be above the alarm line
 CLEAR = 3.5  # standard errors at which a correlation of neighbours is believed, or an error of a frozen pool
 MOST_LAG = 0.98
+NOTHING = np.zeros((), dtype=np.float32)
 MUTED = -50.0  # log evidence of a bet that is not made
 EDGE = 1e-6  # a mean loss of 0 or 1 leaves nothing to bet
 
@@ -64,15 +66,15 @@ class Performance:
         """Yield the columns that the table must have."""
         for name in ("labels", "labels_begun", "losses"):
             yield Column(name, "<i8")
-        for name in ("loss_sum", "loss_square", "loss_product"):  # of the pool
-            yield Column(name, "<f8")
-        for name in ("loss_total", "loss_total_before"):  # of all labels, and of those before a suspected change
-            yield Column(name, "<f8")
+        # of the pool: the losses, their squares and neighbours' products; of all labels: the losses
+        yield Column("loss_sums", "<f8", (4,))
+        yield Column("loss_total_before", "<f8")  # of the labels before a suspected change
         yield Column("loss_calm", "<i8")  # label after which no change was suspected
         yield Column("loss_pending", "<f4", (BLOCK - 1,))
         yield Column("loss_lag", "<f4")
         yield Column("loss_evidence", "<f4", (len(SHIFTS),))
         yield Column("loss_score", "<f4", (len(DATED),))
+        yield Column("loss_leader", "<i1", (1,), NOBODY)  # score that leads
         yield Column("loss_clear", "<i8", (len(DATED),))  # label after which each score was last nothing
         for name in ("performance_alarm_at", "losses_at"):
             yield Column(name, "<i8", (), NEVER)
@@ -118,7 +120,7 @@ class Performance:
         col = table.col
         begun, calm, end = (int(col[name][series]) for name in ("labels_begun", "loss_calm", "labels"))
         end -= self.waiting(table, series)
-        total, old = float(col["loss_total"][series]), float(col["loss_total_before"][series])
+        total, old = float(col["loss_sums"][series, TOTAL]), float(col["loss_total_before"][series])
         before = self.stated if self.stated is not None else (old / (calm - begun) if calm > begun else None)
         return before, (total - old) / (end - calm) if end > calm else None
 
@@ -137,26 +139,26 @@ class Performance:
         col = table.col
         live = np.flatnonzero(run.at < run.end)
         rows, counts = run.series[live], (run.end - run.at)[live]
-        filled = (col["labels"] - col["labels_begun"])[rows] % BLOCK
+        filled = (col["labels"][rows] - col["labels_begun"][rows]) % BLOCK
         due = self.wanted - col["losses"][rows]
         counts = np.where(due > 0, np.minimum(counts, due - filled), counts)
         order = widest(filled, counts, BLOCK)
-        live, rows, filled, counts, due = (one[order] for one in (live, rows, filled, counts, due))
+        live, rows, filled, counts = (one[order] for one in (live, rows, filled, counts))
         found = cut(filled, counts, BLOCK)
-        places = run.take(live, counts)
-        values = fill(found, filled, losses, places, waiting=col["loss_pending"], rows=rows)
+        begin, waiting = run.skip(live, counts), col["loss_pending"]
+        values, last = fill(found, losses, run.order, begin, waiting=waiting, rows=rows)
         begun = col["labels"][rows] - filled
         col["labels"][rows] += counts
         if not len(found.owner):
             return []
-        closed = int(found.starts[1])
+        closed = found.closed
         stop, alarmed = self._advance(table, rows[:closed], begun[:closed], found, values)
         back = (filled + counts)[alarmed] - stop[alarmed] * BLOCK
         run.at[live[alarmed]] -= back
         col["labels"][rows[alarmed]] -= back
         col["loss_pending"][rows[alarmed]] = 0
-        ends = found.ends(places, BLOCK)[found.at(stop - 1)]
-        is_done = (due[:closed] > 0) & (col["losses"][rows[:closed]] >= self.wanted)
+        ends = last[found.at(stop - 1)]
+        is_done = (due[order[:closed]] > 0) & (col["losses"][rows[:closed]] >= self.wanted)
         if is_done.any():
             self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
         mine = rows[alarmed]
@@ -168,44 +170,48 @@ class Performance:
         col, owner = table.col, found.owner
         exact = values.astype(np.float64)
         sums = summed(exact)
-        parts = np.stack([sums, summed(exact * exact), summed(exact[1:] * exact[:-1]), sums], axis=1)
-        names = "loss_sum", "loss_square", "loss_product", "loss_total"
+        parts = np.empty((len(sums), TOTAL + 1))
+        parts[:, 0], parts[:, 1], parts[:, 2] = sums, summed(exact * exact), summed(exact[1:] * exact[:-1])
+        parts[:, TOTAL] = sums
         is_counting = col["losses"][rows] < self.wanted
-        parts[:, :3] *= (is_counting | (not self.is_frozen))[owner, None]
-        held = now = np.stack([col[name][rows] for name in names], axis=1)
-        for one in found.rounds:
-            now = np.add(now[: one.stop - one.start], parts[one], out=parts[one])
+        if self.is_frozen:
+            parts[:, :TOTAL] *= is_counting[owner, None]
+        held = col["loss_sums"].take(rows, axis=0)
+        now = held.copy()
+        for width, each in found.stretches(parts):  # views: changed to what the sums are after each
+            each[0] += now[:width]
+            if len(each) > 1:
+                np.add.accumulate(each, out=each)
+            now[:width] = each[-1]
         after, before = parts, found.earlier(held[:, 0], parts[:, 0])
         turn = found.turn if not self.is_frozen else np.where(is_counting[owner], found.turn, 0)
         pooled = (col["losses"][rows][owner] + turn * BLOCK).astype(np.float64)
         log_e = self._bets(sums, before, pooled, col["loss_lag"][rows][owner])
         is_idle = is_counting & (self.stated is None)
-        log_e[is_idle[owner]] = 0
+        if is_idle.any():
+            log_e[is_idle[owner]] = 0
         stop, alarmed = self._rounds(
-            table, rows, begun, found, log_e=log_e, is_idle=is_idle, totals=after[:, 3], sums=sums
+            table, rows, begun, found, log_e=log_e, is_idle=is_idle, totals=after[:, TOTAL], sums=sums
         )
-        for name, values_ in zip(names, after[found.at(stop - 1)].T, strict=True):
-            col[name][rows] = values_
+        col["loss_sums"][rows] = after.take(found.at(stop - 1), axis=0)
         col["losses"][rows] += np.where(is_counting | (not self.is_frozen), stop, 0) * BLOCK
         return stop, alarmed
 
     def _bets(self, sums: Array, before: Array, pooled: Array, lag: Single) -> Single:
         """Return log evidence, (blocks, SHIFTS)."""
-        parts = []
-        for sign, shifts in ((1, SHIFTS[SHIFTS > 0]), (-1, SHIFTS[SHIFTS < 0])):
-            if self.stated is not None and sign < 0:
-                parts.append(np.full((len(shifts), len(sums)), MUTED))  # better than promised is no news
-                continue
-            if self.stated is None:
-                share, n = (before + 2 * (sign > 0)) / (pooled + 2), pooled + 2
-                if self.is_frozen:
-                    share = share + sign * CLEAR * np.sqrt(share * (1 - share) / n)
-            else:
-                share, n = np.full_like(sums, self.stated), np.full_like(sums, np.inf)
-            share = np.minimum(np.maximum(share + sign * self.config.loss_tolerance, EDGE), 1 - EDGE)
-            bets = share_bet(share, shifts[:, None])
-            parts.append(log_share_evidence(sums, np.float64(BLOCK), share, bets, n))
-        found: Single = (np.concatenate(parts) * self.worth(lag)).T.astype(np.float32, order="C")
+        is_up = (SHIFTS > 0)[:, None]
+        if self.stated is None:
+            share, n = (before + np.where(is_up, 2.0, 0.0)) / (pooled + 2), pooled + 2
+            if self.is_frozen:
+                share += np.where(is_up, CLEAR, -CLEAR) * np.sqrt(share * (1 - share) / n)
+        else:
+            share, n = np.full((len(SHIFTS), len(sums)), self.stated), np.full_like(sums, np.inf)
+        tolerance = np.where(is_up, self.config.loss_tolerance, -self.config.loss_tolerance)
+        share = np.minimum(np.maximum(share + tolerance, EDGE), 1 - EDGE)
+        evidence = log_share_evidence(sums, np.float64(BLOCK), share, share_bet(share, SHIFTS[:, None]), n)
+        if self.stated is not None:
+            evidence[~is_up[:, 0]] = MUTED  # better than promised is no news
+        found: Single = (evidence * self.worth(lag)).T.astype(np.float32, order="C")
         return found
 
     def _rounds(
@@ -222,27 +228,33 @@ class Performance:
     ) -> tuple[Places, Places]:
         """Add the evidence of the blocks, round by round; of a series that alarms, what comes after does not count."""
         col, dated = table.col, log_e.take(DATED, axis=1)
-        evidence, score = col["loss_evidence"][rows], col["loss_score"][rows]
-        leader = _leader(score)
-        start = np.where(is_idle, 0, BLOCK).astype(np.float32)[:, None]
+        evidence, score = (col[name].take(rows, axis=0) for name in ("loss_evidence", "loss_score"))
+        start = np.asarray(BLOCK, dtype=np.float32)
+        if is_idle.any():
+            start = np.repeat(np.where(is_idle, 0, start)[:, None], len(SHIFTS), axis=1)
         with np.errstate(over="ignore"):  # beyond single precision evidence is as much as the cap
             e = np.exp(log_e)
-            for one in found.rounds:
-                going = one.stop - one.start
-                evidence = advance(evidence[:going], e[one], start=start[:going], cap=self._cap)
-                score = climb(score[:going], dated[one])
+            for width, each in found.stretches(e):
+                evidence, mine = evidence[:width], start[:width] if start.ndim else start
+                for one in each:
+                    evidence = advance(evidence, one, start=mine, cap=self._cap)
+        for width, each in found.stretches(dated):
+            score = score[:width]
+            for one in each:
+                score = np.add(score, one, out=one)
+                np.maximum(score, NOTHING, out=score)
         is_over = self.total(e) >= self.line
         is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
         last = found.at(stop - 1)
-        col["loss_evidence"][rows], col["loss_score"][rows] = e[last], dated[last]
+        col["loss_evidence"][rows], col["loss_score"][rows] = e.take(last, axis=0), dated.take(last, axis=0)
         clear = last_clear(found, dated <= 0, stop)
-        moved = clear >= 0
-        held = col["loss_clear"][rows]
-        held[moved] = (begun[:, None] + (clear + 1) * BLOCK)[moved]
-        col["loss_clear"][rows] = held
+        held = col["loss_clear"].take(rows, axis=0)
+        col["loss_clear"][rows] = np.where(clear >= 0, begun[:, None] + (clear + 1) * BLOCK, held)
         # the window since a change is that since its score took the lead, as for the data
-        calm = last_clear(found, changed(found, leader, _leader(dated)), stop)[:, 0]
+        leaders = leading(dated.T, LEAD)[:, None]
+        calm = last_clear(found, changed(found, col["loss_leader"].take(rows, axis=0), leaders), stop)[:, 0]
+        col["loss_leader"][rows] = leaders.take(last, axis=0)
         is_calm = np.flatnonzero(calm >= 0)
         block = found.starts[calm[is_calm]] + is_calm
         col["loss_total_before"][rows[is_calm]] = totals[block] - sums[block]
@@ -253,20 +265,12 @@ class Performance:
         """Close the references that have all their labels."""
         col = table.col
         n = col["losses"][rows].astype(np.float64)
-        mean = col["loss_sum"][rows] / n
-        variance = col["loss_square"][rows] / n - mean**2
+        losses, squares, products, _ = col["loss_sums"][rows].T
+        mean = losses / n
+        variance = squares / n - mean**2
         pairs = n / BLOCK * (BLOCK - 1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            rho = (col["loss_product"][rows] / pairs - mean**2) / variance
+            rho = (products / pairs - mean**2) / variance
         col["loss_lag"][rows] = np.where(rho > CLEAR / np.sqrt(pairs), np.minimum(rho, MOST_LAG), 0)
         col["losses_at"][rows] = now_ms
         col["losses_version"][rows] += 1
-
-
-def _leader(score: Single) -> NDArray[np.int8]:
-    """Return which score is the largest, -1 where none is clear; (n, scores) to (n, 1)."""
-    best, lead = np.full(len(score), LEAD), np.full((len(score), 1), -1, dtype=np.int8)
-    for place, one in enumerate(score.T):  # argmax over a short axis takes four times as long
-        lead[one > best] = place
-        np.maximum(best, one, out=best)
-    return lead

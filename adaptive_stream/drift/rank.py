@@ -83,7 +83,7 @@ def code(layout: Layout, values: Single, group: Places, bins: Bins) -> Coded:
         near[np.isnan(near)] = 0
         sums = _power_sums(near)
     project(layout, near, out=whole[:, :, numeric:])
-    codes, hist = _codes(whole, np.take(bins.edges.transpose(1, 0, 2), group, axis=1))
+    codes, hist = _codes(whole, _of_blocks(bins.edges, group, layout.streams))
     if not is_whole:
         is_missing = np.isnan(numbers)
         codes[:, :, :numeric][is_missing] = BINS
@@ -91,6 +91,13 @@ def code(layout: Layout, values: Single, group: Places, bins: Bins) -> Coded:
         hist[0] -= hist[BINS]  # it reaches no edge
     levels = _level_codes(values[:, :, layout.categorical], bins.levels[group])
     return Coded(codes, _places(codes), levels, sums, hist, _histogram(levels, LEVELS + 1))
+
+
+def _of_blocks(edges: Single, group: Places, streams: int) -> Single:
+    """Return the edges of each block, (EDGES, blocks, streams); of some groups, (groups, EDGES, streams and more)."""
+    width = edges.shape[2]
+    found = edges.reshape(-1, width).take(np.arange(EDGES)[:, None] + group * EDGES, axis=0)
+    return found if width == streams else np.ascontiguousarray(found[:, :, :streams])
 
 
 def _codes(values: Single, edges: Single) -> tuple[Codes, Codes]:
@@ -219,11 +226,11 @@ def shift_bets(found: Single, ranks: Ranks, temper: Single, *, b: int, tolerance
     ):
         score = sums * temper
         for number, (s, cumulant) in enumerate(zip(bets.tolist(), cumulants.tolist(), strict=True)):
-            at = grid[:, place * len(LOCATION) + number]
-            np.multiply(score, np.float32(s), out=at)
-            at -= cost * np.float32(cumulant)
+            evidence = score * np.float32(s)
+            evidence -= cost * np.float32(cumulant)
             if tolerance or is_frozen:
-                at -= slack * np.float32(abs(s))
+                evidence -= slack * np.float32(abs(s))
+            grid[:, place * len(LOCATION) + number] = evidence
 
 
 def share_bets(hits: Single, count: Single, held: Single, pooled: Single, shifts: Array, *, is_frozen: bool) -> Single:
@@ -237,16 +244,15 @@ def share_bets(hits: Single, count: Single, held: Single, pooled: Single, shifts
         shifts: of the bets.
         is_frozen: the pool never learns.
     """
-    parts = []
-    for shift in shifts.tolist():
-        # what was never seen may still happen, and that it does not happen is no news: two events for the one, none
-        # for the other
-        base = np.clip((held + 2 * (shift > 0)) / (pooled + 2), LEAST_SHARE, 1 - LEAST_SHARE)
-        if is_frozen:
-            error = np.sign(shift) * BIASES * np.sqrt(base * (1 - base) / (pooled + 2))
-            base = np.clip(base + error, base / 4, 1 - (1 - base) / 4)
-        parts.append(log_share_evidence(hits, count, base, share_bet(base, shift), pooled + 2))
-    return np.stack(parts, axis=1).astype(np.float32)
+    shift = shifts.astype(np.float32).reshape(-1, *[1] * (pooled.ndim - 1))
+    hits, count, held, pooled = (one[:, None] for one in (hits, count, held, pooled + 2))
+    # what was never seen may still happen, and that it does not happen is no news: two events for the one, none for
+    # the other
+    base = np.clip((held + 2 * (shift > 0).astype(np.float32)) / pooled, LEAST_SHARE, 1 - LEAST_SHARE)
+    if is_frozen:
+        error = np.sign(shift) * np.float32(BIASES) * np.sqrt(base * (1 - base) / pooled)
+        base = np.clip(base + error, base / 4, 1 - (1 - base) / 4)
+    return log_share_evidence(hits, count, base, share_bet(base, shift), pooled)
 
 
 def _missing_bets(hits: Single, held: Single, pooled: Single, *, b: int, is_frozen: bool) -> Single:

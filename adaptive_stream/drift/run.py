@@ -6,12 +6,14 @@ that where a run begins or ends changes nothing.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Places = NDArray[np.int64]
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
 Numbers = TypeVar("Numbers", "NDArray[np.float32]", "NDArray[np.float64]")
 
 
-DEEP = 100  # rounds a group: up to it a whole array for each round takes less time than some for each group
-FEW = 4_096  # marks: so many are looked at one by one in the time that rounds of whole arrays take
+FEW = 4_096  # marks: so many are looked at one by one in the time that whole arrays take
 
 
 class Run:
@@ -39,36 +40,64 @@ class Run:
     """
 
     def __init__(self, series: Places) -> None:
-        self.order = np.argsort(narrow(series), kind="stable")
-        ordered = series[self.order]
-        self.at = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(series) else np.zeros(0, np.int64)
-        self.end = np.r_[self.at[1:], len(series)] if len(series) else self.at
-        self.series = ordered[self.at]
+        small = narrow(series)
+        self.order = np.argsort(small, kind="stable")
+        ordered = small[self.order]
+        edges = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+        bounds = np.concatenate([[0], edges, [len(series)]]) if len(series) else np.zeros(1, dtype=np.int64)
+        self.at, self.end = bounds[:-1].copy(), bounds[1:]
+        self.series = series[self.order[self.at]]
 
     @property
     def is_left(self) -> bool:
         """Whether any event is left."""
         return bool((self.at < self.end).any())
 
+    def skip(self, groups: Places, counts: Places) -> Places:
+        """Pass the next events of some of the series, and return where in ``order`` those of each begin."""
+        start = self.at[groups]
+        self.at[groups] = start + counts
+        return start
+
     def take(self, groups: Places, counts: Places) -> Places:
         """Return the places of the next events of some of the series, and pass them."""
-        start = self.at[groups]
-        self.at[groups] += counts
-        taken: Places = self.order[np.repeat(start - ahead(counts), counts) + np.arange(counts.sum())]
-        return taken
+        return self.order.take(upwards(self.skip(groups, counts), counts))
 
 
-def summed(rows: Numbers) -> Numbers:
-    """Add up an array over its first axis, in order: numpy's own sum takes another order where there is one column."""
-    found: Numbers = rows[0].copy()
-    for row in rows[1:]:
-        found += row
+def summed(parts: Numbers) -> Numbers:
+    """Add up an array in C's order over its first axis, one after the other, however many there are.
+
+    numpy's own sum takes another order where there is one column.
+    """
+    found: Numbers = np.add.accumulate(parts)[-1] if parts.size == len(parts) else np.add.reduce(parts)
     return found
+
+
+def pieces(tiles: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with its last axis as one value: numpy moves it in one piece, several times as fast."""
+    width = tiles.shape[-1]
+    found: NDArray[Any] = tiles.view(np.dtype((np.void, width * tiles.itemsize)))[..., 0] if width else tiles
+    return found
+
+
+def crossed(tiles: NDArray[Any]) -> NDArray[Any]:
+    """Return an array (m, n, width) as (n, m, width)."""
+    rows, columns, width = tiles.shape
+    if not width:
+        return tiles.transpose(1, 0, 2)
+    return np.ascontiguousarray(pieces(tiles).T).view(tiles.dtype).reshape(columns, rows, width)
 
 
 def ahead(counts: Places) -> Places:
     """Return how many stand before each group: the exclusive running sum."""
     return np.cumsum(counts) - counts
+
+
+def upwards(starts: Places, counts: Places) -> Places:
+    """Return so many numbers upwards from each start, one group after the other."""
+    found = np.repeat(starts - ahead(counts), counts)
+    found += np.arange(len(found))
+    return found
 
 
 class Cut(NamedTuple):
@@ -77,24 +106,31 @@ class Cut(NamedTuple):
     Full blocks are numbered round by round: the first of every group, then the second of those that have two.
     """
 
-    group: Places  # of each event
-    block: Places  # of each event; -1 where it must wait
-    slot: Places  # of each event in its block
+    filled: Places  # events of each group that waited
+    taken: Places  # events of each group that came and are in full blocks
+    late: Places  # those that must wait
+    cells: Places  # of the events taken, group by group: slot x blocks + block
     full: Places  # full blocks of each group
     starts: Places  # number of the first block of each round, and of the one after the last
     owner: Places  # group of each block
     turn: Places  # round of each block
-    rounds: list[slice]  # the blocks of each round
+    widths: list[tuple[int, int]]  # how many rounds have as many groups as each other, and how many those are
 
     @property
-    def is_deep(self) -> bool:
-        """Whether whole arrays group by group are fewer than round by round."""
-        return len(self.rounds) > DEEP * int(self.starts[1]) if self.rounds else False
+    def closed(self) -> int:
+        """How many groups have a full block."""
+        return int(self.starts[1]) if len(self.owner) else 0
 
-    def of(self, group: int) -> Places:
-        """Return the blocks of one group, in order."""
-        found: Places = self.starts[: self.full[group]] + group
-        return found
+    def stretches(self, blocks: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield rounds that the same groups take part in: how many groups, and their blocks as (rounds, groups, ...).
+
+        Whole arrays do what would take a call for each round: there are no more stretches than groups.
+        """
+        first = 0
+        for rounds, width in self.widths:
+            end = first + rounds * width
+            yield width, blocks[first:end].reshape(rounds, width, *blocks.shape[1:])
+            first = end
 
     def at(self, turns: Places) -> Places:
         """Return the block that each of the first groups has in a round."""
@@ -103,27 +139,24 @@ class Cut(NamedTuple):
 
     def earlier(self, held: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
         """Return the value of the block before each, of the first blocks what their groups hold: (blocks, ...)."""
-        first = self.rounds[0].stop
+        first = self.closed
         before = self.starts[self.turn[first:] - 1] + self.owner[first:]
         return np.concatenate([held[:first], values[before]])
-
-    def ends(self, places: Places, b: int) -> Places:
-        """Return the place of the last event of each block."""
-        is_last = (self.slot == b - 1) & (self.block >= 0)
-        found = np.empty(len(self.owner), dtype=np.int64)
-        found[self.block[is_last]] = places[is_last]
-        return found
 
 
 def widest(filled: Places, counts: Places, b: int) -> Places:
     """Return the order in which ``cut`` wants its groups."""
     full = (filled + counts) // b
-    return np.argsort(narrow(full.max(initial=0) - full), kind="stable")
+    is_closed = full > 0
+    closed = np.flatnonzero(is_closed)
+    by_size = np.argsort(narrow(full.max(initial=0) - full[closed]), kind="stable")
+    return np.concatenate([closed[by_size], np.flatnonzero(~is_closed)])
 
 
 def narrow(numbers: Places) -> NDArray[np.integer]:
-    """Return numbers, none negative, in 16 bits if they fit: their stable sort, by radix, is ten times as fast."""
-    return numbers.astype(np.uint16) if numbers.max(initial=0) < 1 << 16 else numbers
+    """Return numbers, none negative, in 8 or 16 bits if they fit: their stable sort, by radix, is ten times as fast."""
+    size = np.min_scalar_type(numbers.max(initial=0))
+    return numbers.astype(size) if size.itemsize <= 2 else numbers
 
 
 def cut(filled: Places, counts: Places, b: int) -> Cut:
@@ -137,48 +170,53 @@ def cut(filled: Places, counts: Places, b: int) -> Cut:
     full = (filled + counts) // b
     rounds = int(full[0]) if len(full) else 0
     going = np.searchsorted(-full, -np.arange(rounds))
-    starts = np.r_[0, np.cumsum(going)]
-    group = np.repeat(np.arange(len(counts)), counts)
-    slot = np.arange(len(group)) + np.repeat(filled - ahead(counts), counts)
-    block = np.full(len(group), -1)
-    closed = int(counts[: starts[1]].sum()) if rounds else 0  # of the others every event must wait
-    number, mine = slot[:closed] // b, group[:closed]
-    is_in = number < full[mine]
-    block[:closed][is_in] = starts[number[is_in]] + mine[is_in]
-    slot[:closed] -= number * b
+    starts = np.concatenate([[0], np.cumsum(going)])
+    closed = int(starts[1]) if rounds else 0
+    taken = np.zeros_like(counts)
+    taken[:closed] = full[:closed] * b - filled[:closed]
+    place = upwards(filled[:closed], taken[:closed])  # in what waited and came, of each group
+    number = place // b
+    cells = (place - number * b) * starts[-1] + starts.take(number)
+    cells += np.repeat(np.arange(closed), taken[:closed])
     turn = np.repeat(np.arange(rounds), going)
     owner = np.arange(len(turn)) - starts[turn]
-    bounds = [slice(start, stop) for start, stop in pairwise(starts.tolist())]
-    return Cut(group, block, slot, full, starts, owner, turn, bounds)
+    widths = [(len(list(alike)), width) for width, alike in groupby(going.tolist())]
+    return Cut(filled, taken, counts - taken, cells, full, starts, owner, turn, widths)
 
 
-def fill(found: Cut, filled: Places, values: Single, places: Places, *, waiting: Single, rows: Places) -> Single:
-    """Return the full blocks, (b, blocks, ...), and leave the rest waiting.
+def fill(
+    found: Cut, values: Single, order: Places, begin: Places, *, waiting: Single, rows: Places
+) -> tuple[Single, Places]:
+    """Return the full blocks, (b, blocks, ...), and the place of the last event of each; leave the rest waiting.
 
     Args:
         found: from ``cut``.
-        filled: events that wait already, of each group.
         values: of all events.
-        places: in them, of the events that were cut.
+        order: places in them, the events of a group together.
+        begin: of those that were cut, in the order.
         waiting: of the table, (rows, b - 1, ...); changed.
         rows: of the groups in it.
     """
     size, count = waiting.shape[1], len(found.owner)
     shape = waiting.shape[2:]
-    slots = waiting.reshape(-1, *shape)  # one index is half the work of two
-    is_in = found.block >= 0
+    slots = _rowwise(waiting.reshape(-1, *shape))  # one index is half the work of two
+    closed = found.closed
     source = np.zeros((size + 1) * count, dtype=np.int64)
-    source[found.slot[is_in] * count + found.block[is_in]] = places[is_in]
+    source[found.cells] = order.take(upwards(begin[:closed], found.taken[:closed]))
     blocks = values.take(source, axis=0)
-    closed = int((found.full > 0).sum())
-    held = np.repeat(np.arange(closed), filled[:closed])
-    slot = np.arange(len(held)) - np.repeat(ahead(filled[:closed]), filled[:closed])
+    held = found.filled[:closed]
     # the first round's blocks are numbered as their groups
-    blocks[slot * count + held] = slots.take(rows[held] * size + slot, axis=0)
+    cells = upwards(np.zeros(closed, dtype=np.int64), held) * count + np.repeat(np.arange(closed), held)
+    _rowwise(blocks)[cells] = slots.take(upwards(rows[:closed] * size, held))
     waiting[rows[:closed]] = 0  # what is used up leaves no trace: any batching leaves the same bytes
-    late = np.flatnonzero(~is_in)
-    slots[rows[found.group[late]] * size + found.slot[late]] = values.take(places[late], axis=0)
-    return blocks.reshape(size + 1, count, *shape)
+    first = rows * size
+    first[closed:] += found.filled[closed:]
+    slots[upwards(first, found.late)] = _rowwise(values).take(order.take(upwards(begin + found.taken, found.late)))
+    return blocks.reshape(size + 1, count, *shape), source[size * count :]  # whose last slot none that waited has
+
+
+def _rowwise(rows: NDArray[Any]) -> NDArray[Any]:
+    return pieces(rows) if rows.ndim > 1 else rows
 
 
 def accumulated(found: Cut, held: NDArray[Any], values: NDArray[Any]) -> None:
@@ -189,18 +227,19 @@ def accumulated(found: Cut, held: NDArray[Any], values: NDArray[Any]) -> None:
         held: of each closed group, (groups, ...); changed.
         values: of each block, (blocks, ...).
     """
-    if found.is_deep:
-        for group in range(len(held)):
-            parts = np.concatenate([held[group : group + 1], values[found.of(group)]], dtype=held.dtype)
-            held[group] = np.add.accumulate(parts, axis=0, dtype=held.dtype)[-1]
-        return
-    for one in found.rounds:
-        held[: one.stop - one.start] += values[one]
+    for width, parts in found.stretches(values):
+        mine = held[:width]
+        if len(parts) == 1:
+            mine += parts[0]
+        elif held.dtype.kind == "u":
+            mine += np.add.reduce(parts, axis=0, dtype=held.dtype)
+        else:
+            mine[:] = summed(np.concatenate([mine[None], parts]))
 
 
 def first_over(found: Cut, is_over: NDArray[np.bool_]) -> tuple[Places, Places]:
     """Return how many blocks of each closed group count, up to the first that is over, and which groups have one."""
-    stop = found.full[: int(found.starts[1])].copy()
+    stop = found.full[: found.closed].copy()
     if not is_over.any():
         return stop, np.zeros(0, dtype=np.int64)
     over = np.flatnonzero(is_over)[::-1]  # of one group the earliest is written last
@@ -213,22 +252,18 @@ def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> NDArray
 
     As (groups, columns) of 32 bits.
     """
-    is_stopped = not np.array_equal(stop, found.full[: len(stop)])
-    if is_stopped:
+    if len(found.starts) == 2:  # one round
+        return is_clear.astype(np.int32) - np.int32(1)
+    if (stop < found.full[: len(stop)]).any():
         is_clear = is_clear & (found.turn < stop[found.owner])[:, None]
     last = np.zeros((len(stop), is_clear.shape[1]), dtype=np.int32)  # a round's number and 1
     if is_clear.size < FEW:
         block, column = np.nonzero(is_clear)
         last[found.owner[block], column] = found.turn[block] + 1  # of one place the latest is written last
-    elif found.is_deep:
-        for group in range(len(stop)):
-            backwards = is_clear[found.of(group)][::-1]
-            last[group] = np.where(backwards.any(axis=0), len(backwards) - backwards.argmax(axis=0), 0)
     else:
-        marks = is_clear * (found.turn[:, None] + 1).astype(np.int32)
-        for one in found.rounds:
-            held = last[: one.stop - one.start]
-            np.maximum(held, marks[one], out=held)
+        small = np.min_scalar_type(len(found.starts))
+        for width, marks in found.stretches(is_clear * (found.turn[:, None] + 1).astype(small)):
+            np.maximum(last[:width], np.maximum.reduce(marks), out=last[:width])
     last -= 1
     return last
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptive_stream.drift import chance
 from adaptive_stream.drift.layout import BINS, DATED_LEVEL, DATED_MISSING, DATED_SHIFTS, LEVELS
-from adaptive_stream.drift.run import accumulated, changed, last_clear
+from adaptive_stream.drift.run import accumulated, changed, crossed, last_clear, pieces
 from adaptive_stream.stats.rows import Column
 
 if TYPE_CHECKING:
@@ -25,14 +26,19 @@ if TYPE_CHECKING:
     from adaptive_stream.stats.rows import Rows
 
     Single = NDArray[np.float32]
+    Steps = NDArray[np.int16]
     Places = NDArray[np.int64]
 
+NOBODY = -1  # leads
 RECENT = BINS // 2 + 1  # bins of what came since a change, two and two together, and the missing ones
 RECENT_EVENTS = 65_000  # that a histogram can count
 # nats: less is what chance gives one of some scores at most times, a change passes it within few events
-LEAD = np.float32(2.0)
-NOTHING = np.zeros((), dtype=np.float32)
+LEAD = 2.0
 OLDEST = 65_535  # blocks that an age goes back
+# A score is held in steps of a nat, in half of single precision's bytes, up to 256 nats
+STEPS = np.float32(64)
+MOST = np.asarray(16_383, dtype=np.int16)
+NOTHING = np.zeros((), dtype=np.int16)
 
 
 class Since:
@@ -49,8 +55,9 @@ class Since:
     def columns(self) -> Iterator[Column]:
         """Yield the columns that the table must have."""
         layout, numeric = self.layout, len(self.layout.numeric)
-        yield Column("score", "<f4", (len(layout.dated),))
+        yield Column("score", "<i2", (len(layout.dated),))
         yield Column("age", "<u2", (len(layout.dated),))  # blocks since the score was last nothing
+        yield Column("leader", "<i1", (layout.columns,), NOBODY)  # score of each column that leads
         yield Column("recent", "<u2", (RECENT, numeric))
         yield Column("recent_levels", "<u2", (LEVELS + 1, len(layout.categorical)))
         yield Column("recent_sums", "<f4", (2, numeric))
@@ -64,6 +71,7 @@ class Since:
         stop: Places,
         *,
         log_e: Single,
+        numbers: Places,
         coded: Coded,
         is_new: NDArray[np.bool_] | None,
     ) -> None:
@@ -75,21 +83,27 @@ class Since:
             found: the blocks.
             stop: how many of each group count.
             log_e: of the dated bets, (blocks, dated); used up.
+            numbers: of each block's first event.
             coded: what the blocks hold.
             is_new: columns whose window begins with each block; None where that is for the scores to say.
         """
         col = table.col
-        score = col["score"][rows]
-        leader = self._leaders(score)
-        for one in found.rounds:
-            score = climb(score[: one.stop - one.start], log_e[one])
-        col["score"][rows] = log_e[found.at(stop - 1)]
-        clear = last_clear(found, log_e <= 0, stop)
-        age = np.where(clear >= 0, -1 - clear, col["age"][rows])
-        age += stop[:, None].astype(np.int32)
-        col["age"][rows] = np.minimum(age, OLDEST, out=age)
+        steps, score = whole_steps(log_e, numbers), col["score"].take(rows, axis=0)
+        for width, each in found.stretches(steps):
+            score = score[:width]
+            for one in each:
+                score = np.add(score, one, out=one)
+                score.clip(NOTHING, MOST, out=score)
+        last = found.at(stop - 1)
+        col["score"][rows] = steps.take(last, axis=0)
+        clear, age = last_clear(found, steps <= 0, stop), col["age"].take(rows, axis=0).astype(np.int32)
+        age &= clear >> 31  # 0 where any round is clear: a masked copy takes ten times as long
+        age += stop[:, None].astype(np.int32) - (clear + 1)
+        col["age"][rows] = np.minimum(age, OLDEST, out=age).astype(np.uint16)
+        leaders = self._leaders(steps)
         if is_new is None:
-            is_new = changed(found, leader, self._leaders(log_e))
+            is_new = changed(found, col["leader"].take(rows, axis=0), leaders)
+        col["leader"][rows] = leaders.take(last, axis=0)
         self._remember(table, rows, found, stop, is_new=is_new, coded=coded)
 
     def _remember(
@@ -98,28 +112,37 @@ class Since:
         """Add blocks to what came since a suspected change, or begin anew with the block that brings the suspicion."""
         col, layout = table.col, self.layout
         clear = last_clear(found, is_new, stop)
-        count = np.where(clear >= 0, 0, col["recent_blocks"][rows].astype(np.int64))
-        since = np.maximum(clear, 0)
-        upto = np.minimum(stop[:, None], since + RECENT_EVENTS // self.b - count)  # what a histogram can count
-        turn = found.turn[:, None]
-        is_taken = (turn >= since[found.owner]) & (turn < upto[found.owner])
-        col["recent_blocks"][rows] = count + np.maximum(upto - since, 0)
+        count = np.where(clear >= 0, 0, col["recent_blocks"].take(rows, axis=0).astype(np.int32))
+        since, short = np.maximum(clear, 0), stop[:, None].astype(np.int32)
+        upto = np.minimum(short, since + RECENT_EVENTS // self.b - count)  # what a histogram can count
+        count += np.maximum(upto - since, 0)
+        col["recent_blocks"][rows] = count.astype(np.uint16)
         is_held, numeric, levels = clear < 0, layout.numeric, layout.categorical
-        taken, held = is_taken[:, None, numeric], is_held[:, None, numeric]
-        add(table, "recent", rows, found, self._recent_counts(coded) * taken, is_held=held)
-        add(table, "recent_sums", rows, found, coded.sums[:, :2] * taken, is_held=held)
+        is_taken = None
+        if (since > 0).any() or (upto < found.full[: len(rows), None]).any():
+            turn = found.turn[:, None].astype(np.int32)
+            is_taken = (turn >= since.take(found.owner, axis=0)) & (turn < upto.take(found.owner, axis=0))
+        sums, hist = coded.sums[:, :2], coded.hist_levels.transpose(1, 0, 2)
+        if is_taken is not None:
+            sums, hist = sums * is_taken[:, None, numeric], hist * is_taken[:, None, levels]
+        add(table, "recent", rows, found, self._recent_counts(coded, is_taken), is_held=is_held[:, None, numeric])
+        add(table, "recent_sums", rows, found, sums, is_held=is_held[:, None, numeric])
         if len(levels):
-            hist = coded.hist_levels.transpose(1, 0, 2) * is_taken[:, None, levels]
             add(table, "recent_levels", rows, found, hist, is_held=is_held[:, None, levels])
 
-    def _recent_counts(self, coded: Coded) -> NDArray[np.uint8]:
+    def _recent_counts(self, coded: Coded, is_taken: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
         """Return histograms of the blocks with half the bins, (blocks, RECENT, numeric columns)."""
-        hist = coded.hist[:, :, : len(self.layout.numeric)]
-        halved = np.concatenate([hist[0:BINS:2] + hist[1:BINS:2], hist[BINS:]])
-        return np.ascontiguousarray(halved.transpose(1, 0, 2))
+        numeric = self.layout.numeric
+        hist = np.ascontiguousarray(pieces(coded.hist[:, :, : len(numeric)])).view(coded.hist.dtype)
+        halved = np.empty((RECENT, hist.shape[1]), dtype=hist.dtype)
+        np.add(hist[0:BINS:2], hist[1:BINS:2], out=halved[:-1])
+        halved[-1] = hist[BINS]
+        if is_taken is not None:
+            halved *= is_taken[:, numeric].reshape(-1)
+        return crossed(halved.reshape(RECENT, -1, len(numeric)))
 
-    def _leaders(self, score: Single) -> NDArray[np.int8]:
-        """Return which score of each column is the largest, -1 where none is clear; (n, dated) to (n, columns).
+    def _leaders(self, score: Steps) -> NDArray[np.int8]:
+        """Return which score of each column is the largest, NOBODY where none is clear; (n, dated) to (n, columns).
 
         What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
         does so as soon as it is above what chance gives the others, and keeps it for as long as the change lasts.
@@ -134,22 +157,37 @@ class Since:
         by_level = score[:, shifts + missing :].reshape(n, len(DATED_LEVEL) * LEVELS, levels)
         for columns, scores in ((layout.numeric, by_shift), (layout.categorical, by_level)):
             if len(columns):
-                best, lead = np.full((n, len(columns)), LEAD), np.full((n, len(columns)), -1, dtype=np.int8)
-                here = of_missing[:, :, columns if levels else every]
-                for part, of in enumerate((scores, here)):
-                    # a few whole arrays: argmax over a short axis takes four times as long
-                    for place in range(of.shape[1]):
-                        one = of[:, place]
-                        np.copyto(lead, part * scores.shape[1] + place, where=one > best)
-                        np.maximum(best, one, out=best)
-                found[:, columns] = lead
+                each = np.empty((scores.shape[1] + len(DATED_MISSING), n, len(columns)), dtype=np.int16)
+                each[: scores.shape[1]] = scores.transpose(1, 0, 2)
+                each[scores.shape[1] :] = of_missing[:, :, columns if levels else every].transpose(1, 0, 2)
+                found[:, columns] = leading(each, LEAD * STEPS)
         return found
 
 
-def climb(score: Single, log_e: Single) -> Single:
-    """Return the scores after one more block, written over its log evidence: never below nothing."""
-    log_e += score
-    return np.maximum(log_e, NOTHING, out=log_e)
+def whole_steps(log_e: Single, numbers: Places) -> Steps:
+    """Return log evidence in whole steps; it is used up.
+
+    By the block's number it is rounded up or down so that what is rounded off adds up to nothing: tempered evidence may
+    be a small part of a step in every block.
+    """
+    log_e *= STEPS
+    log_e += chance.even(numbers)[:, None]
+    np.floor(log_e, out=log_e)
+    np.minimum(np.maximum(log_e, -MOST, out=log_e), MOST, out=log_e)  # no sum of two leaves 16 bits
+    return log_e.astype(np.int16)
+
+
+def leading(scores: NDArray[Any], least: float | np.floating) -> NDArray[np.int8]:
+    """Return the place of the largest of some scores, the first of equal ones; NOBODY where none is above the least.
+
+    (scores, ...) to (...).
+    """
+    best = np.full(scores.shape[1:], least, dtype=scores.dtype)
+    lead = np.zeros(best.shape, dtype=np.int8)  # a place and 1
+    for place, one in enumerate(scores, start=1):  # whole arrays: argmax over a short axis takes four times as long
+        np.maximum(lead, (one > best).view(np.int8) * np.int8(place), out=lead)
+        np.maximum(best, one, out=best)
+    return lead - np.int8(1)
 
 
 def add(
@@ -162,8 +200,8 @@ def add(
     is_held: NDArray[np.bool_] | None = None,
 ) -> None:
     """Add what the blocks hold to a column; where it is not held what was there before is forgotten."""
-    held = table.col[name][rows]
+    held = table.col[name].take(rows, axis=0)
     if is_held is not None:
-        held *= is_held
+        held *= is_held.astype(held.dtype)
     accumulated(found, held, values)
     table.col[name][rows] = held

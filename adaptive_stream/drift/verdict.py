@@ -18,6 +18,7 @@ import numpy as np
 
 from adaptive_stream.drift.layout import BINS, LOCATION, Direction
 from adaptive_stream.drift.performance import BLOCK, DATED, SHIFTS
+from adaptive_stream.drift.since import STEPS
 from adaptive_stream.stats import two_sample
 
 if TYPE_CHECKING:
@@ -372,7 +373,7 @@ def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, in
         is_alike = (layout.dated < layout.at_missing) & (layout.stream_of[layout.dated] < layout.features)
     place = int(np.argmax(np.where(is_alike, scores, -1)))
     events = int(col["age"][series, place]) * data.b
-    score = float(scores[place])
+    score = float(scores[place] / STEPS)
     radius = SPREAD * events / score + data.b if score > 0 else math.inf  # a block is the grain of all dates
     since = end - events
     low = begun if radius > since - begun else round(since - radius)

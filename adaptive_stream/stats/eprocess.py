@@ -48,7 +48,7 @@ def dispersion_cumulant(s: ArrayLike) -> Array:
     return found
 
 
-def share_bet(share: Shares, shift: float | Array) -> Shares:
+def share_bet(share: Shares, shift: float | Shares) -> Shares:
     """Return the share that is bet on: ``shift`` standard deviations of one event above it, or below.
 
     Args:

@@ -368,11 +368,6 @@ def test_a_change_of_many_features_at_once_is_seen_along_a_direction() -> None:
     assert leading.since_low <= 3_000 <= leading.since_high, "dated by the feature that moved most"
 
 
-def test_a_series_of_twenty_features_takes_ten_kilobytes() -> None:
-    made = drift(features=[Feature(name=f"f{number}") for number in range(20)])
-    assert sum(np.prod(column.shape[1:], dtype=int) * column.itemsize for column in made.table.col.values()) <= 10_240
-
-
 @pytest.mark.parametrize(
     ("change", "direction"), [(up, Direction.UP), (wider, Direction.WIDER), (narrower, Direction.NARROWER)]
 )
@@ -498,7 +493,7 @@ def test_losses_that_are_no_number_are_counted_and_those_outside_the_range_are_c
     assert made.dropped["drift_loss_not_finite"] == 1
     assert made.table.col["labels"][0] == 3
     lose(made, np.zeros(13))
-    assert made.table.col["loss_total"][0] == 2.0
+    assert made.table.col["loss_sums"][0, 3] == 2.0
 
 
 def test_infinite_values_are_extreme_ones() -> None:
@@ -603,7 +598,7 @@ def test_a_series_of_twenty_features_takes_at_most_ten_kilobytes() -> None:
     features = [Feature(name=f"f{number}") for number in range(20)]
     made = Drift(DriftConfig(), features=features)
     size = sum(np.prod(array.shape[1:], dtype=int) * array.itemsize for array in made.table.col.values())
-    assert size <= 10 * 1_024
+    assert size <= 10_000
 
 
 def test_the_weights_of_all_bets_are_one_budget() -> None:

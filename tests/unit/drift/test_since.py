@@ -1,0 +1,28 @@
+"""Evidence in whole steps, and which of some scores leads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptive_stream.drift.since import MOST, NOBODY, STEPS, leading, whole_steps
+
+
+@pytest.mark.parametrize("each", [0.3, 0.009, 0.0003, 0.0, -0.0003, -0.12])
+@pytest.mark.parametrize("block", [1, 12, 16])
+def test_what_is_rounded_off_adds_up_to_nothing(each: float, block: int) -> None:
+    blocks = 5_000
+    log_e, numbers = np.full((blocks, 3), each, dtype=np.float32), np.arange(blocks) * block
+    total = whole_steps(log_e, numbers).astype(np.int64).sum(axis=0)
+    assert np.abs(total - blocks * each * float(STEPS)).max() < 10, "of 5,000 roundings"
+
+
+def test_two_steps_never_leave_their_bytes() -> None:
+    found = whole_steps(np.array([[1e9, -1e9]], dtype=np.float32), np.array([7]))
+    assert found.tolist() == [[int(MOST), -int(MOST)]]
+    assert 2 * int(MOST) <= np.iinfo(found.dtype).max
+
+
+def test_the_largest_leads_the_first_of_equal_ones_and_none_that_is_not_clear() -> None:
+    scores = np.array([[1.0, 3.0, 2.0], [2.5, 3.0, 2.0], [4.0, 2.5, 0.0]])
+    assert leading(scores, 2.0).tolist() == [2, 0, NOBODY]
