@@ -222,7 +222,7 @@ class Data:
         order = order[(np.cumsum(full) - full < AT_ONCE) | (full == 0)]  # the others stay in the run
         groups, rows, filled, counts, due = (one[order] for one in (groups, rows, filled, counts, due))
         found = cut(filled, counts, b)
-        blocks, last = fill(found, values, run.order, run.skip(groups, counts), waiting=col["pending"], rows=rows)
+        blocks, ends = fill(found, values, run.order, run.skip(groups, counts), waiting=col["pending"], rows=rows)
         begun = col["events"][rows] - filled
         col["events"][rows] += counts
         if not len(found.owner):
@@ -234,7 +234,7 @@ class Data:
         mine = rows[alarmed]
         col["events"][mine] -= back
         col["pending"][mine] = 0
-        ends = last[found.at(stop - 1)]
+        ends = found.last(ends, stop)
         is_done = (due[:closed] > 0) & (col["pooled"][rows[:closed]] >= self.wanted)
         if is_done.any():
             self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
@@ -257,9 +257,9 @@ class Data:
         judged = self._bets(table, rows, owner, is_counting=is_idle, coded=coded, pool=pool, ranks=ranks)
         numbers = events[0]
         stop, alarmed = self._rounds(table, rows, found, numbers, is_counting=is_counting, coded=coded, judged=judged)
-        last, grown = found.at(stop - 1), np.minimum(growing, stop)
+        grown = np.minimum(growing, stop)
         col["pooled"][rows] = pooled + grown * self.b
-        col["pool"][rows], col["pool_levels"][rows] = (one.take(last, axis=0) for one in after)
+        col["pool"][rows], col["pool_levels"][rows] = (found.last(one, stop) for one in after)
         is_grown = turn < grown[owner]
         sums = coded.sums if is_grown.all() else coded.sums * is_grown[:, None, None]
         add(table, "sums", rows, found, sums)
@@ -372,7 +372,7 @@ class Data:
                     at += width
         is_over = (self.total(e) >= self.line) & (col["data_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
-        col["evidence"][rows] = e.take(found.at(stop - 1), axis=0)
+        col["evidence"][rows] = found.last(e, stop)
         is_new = np.repeat(is_counting[found.owner][:, None], self.layout.columns, axis=1) if self.is_classic else None
         self.since.advance(table, rows, found, stop, log_e=score, numbers=numbers, coded=coded, is_new=is_new)
         if self.is_classic:

@@ -146,7 +146,7 @@ class Performance:
         live, rows, filled, counts = (one[order] for one in (live, rows, filled, counts))
         found = cut(filled, counts, BLOCK)
         begin, waiting = run.skip(live, counts), col["loss_pending"]
-        values, last = fill(found, losses, run.order, begin, waiting=waiting, rows=rows)
+        values, ends = fill(found, losses, run.order, begin, waiting=waiting, rows=rows)
         begun = col["labels"][rows] - filled
         col["labels"][rows] += counts
         if not len(found.owner):
@@ -157,7 +157,7 @@ class Performance:
         run.at[live[alarmed]] -= back
         col["labels"][rows[alarmed]] -= back
         col["loss_pending"][rows[alarmed]] = 0
-        ends = last[found.at(stop - 1)]
+        ends = found.last(ends, stop)
         is_done = (due[order[:closed]] > 0) & (col["losses"][rows[:closed]] >= self.wanted)
         if is_done.any():
             self._complete(table, rows[:closed][is_done], now_ms[ends[is_done]])
@@ -193,7 +193,7 @@ class Performance:
         stop, alarmed = self._rounds(
             table, rows, begun, found, log_e=log_e, is_idle=is_idle, totals=after[:, TOTAL], sums=sums
         )
-        col["loss_sums"][rows] = after.take(found.at(stop - 1), axis=0)
+        col["loss_sums"][rows] = found.last(after, stop)
         col["losses"][rows] += np.where(is_counting | (not self.is_frozen), stop, 0) * BLOCK
         return stop, alarmed
 
@@ -246,15 +246,14 @@ class Performance:
         is_over = self.total(e) >= self.line
         is_over &= (col["performance_alarm_at"][rows] < 0)[found.owner]
         stop, alarmed = first_over(found, is_over)
-        last = found.at(stop - 1)
-        col["loss_evidence"][rows], col["loss_score"][rows] = e.take(last, axis=0), dated.take(last, axis=0)
+        col["loss_evidence"][rows], col["loss_score"][rows] = found.last(e, stop), found.last(dated, stop)
         clear = last_clear(found, dated <= 0, stop)
         held = col["loss_clear"].take(rows, axis=0)
         col["loss_clear"][rows] = np.where(clear >= 0, begun[:, None] + (clear + 1) * BLOCK, held)
         # the window since a change is that since its score took the lead, as for the data
         leaders = leading(dated.T, LEAD)[:, None]
         calm = last_clear(found, changed(found, col["loss_leader"].take(rows, axis=0), leaders), stop)[:, 0]
-        col["loss_leader"][rows] = leaders.take(last, axis=0)
+        col["loss_leader"][rows] = found.last(leaders, stop)
         is_calm = np.flatnonzero(calm >= 0)
         block = found.starts[calm[is_calm]] + is_calm
         col["loss_total_before"][rows[is_calm]] = totals[block] - sums[block]

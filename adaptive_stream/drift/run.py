@@ -121,6 +121,11 @@ class Cut(NamedTuple):
         """How many groups have a full block."""
         return int(self.starts[1]) if len(self.owner) else 0
 
+    @property
+    def has_one_round(self) -> bool:
+        """Whether no group has more than one full block: each is its group's first and last."""
+        return len(self.widths) == 1 and self.widths[0][0] == 1
+
     def stretches(self, blocks: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield rounds that the same groups take part in: how many groups, and their blocks as (rounds, groups, ...).
 
@@ -132,10 +137,11 @@ class Cut(NamedTuple):
             yield width, blocks[first:end].reshape(rounds, width, *blocks.shape[1:])
             first = end
 
-    def at(self, turns: Places) -> Places:
-        """Return the block that each of the first groups has in a round."""
-        found: Places = self.starts[turns] + np.arange(len(turns))
-        return found
+    def last(self, values: NDArray[Any], stop: Places) -> NDArray[Any]:
+        """Return the value of the last block of each of the first groups that counts, of values (blocks, ...)."""
+        if self.has_one_round:
+            return values
+        return values.take(self.starts[stop - 1] + np.arange(len(stop)), axis=0)
 
     def earlier(self, held: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
         """Return the value of the block before each, of the first blocks what their groups hold: (blocks, ...)."""
@@ -211,7 +217,11 @@ def fill(
     waiting[rows[:closed]] = 0  # what is used up leaves no trace: any batching leaves the same bytes
     first = rows * size
     first[closed:] += found.filled[closed:]
-    slots[upwards(first, found.late)] = _rowwise(values).take(order.take(upwards(begin + found.taken, found.late)))
+    group = np.repeat(np.arange(len(rows)), found.late)
+    number = np.arange(len(group))
+    before = ahead(found.late)
+    late = order.take((begin + found.taken - before).take(group) + number)
+    slots[(first - before).take(group) + number] = _rowwise(values).take(late)
     return blocks.reshape(size + 1, count, *shape), source[size * count :]  # whose last slot none that waited has
 
 
@@ -252,7 +262,7 @@ def last_clear(found: Cut, is_clear: NDArray[np.bool_], stop: Places) -> NDArray
 
     As (groups, columns) of 32 bits.
     """
-    if len(found.starts) == 2:  # one round
+    if found.has_one_round:
         return is_clear.astype(np.int32) - np.int32(1)
     if (stop < found.full[: len(stop)]).any():
         is_clear = is_clear & (found.turn < stop[found.owner])[:, None]

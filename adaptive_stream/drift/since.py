@@ -94,8 +94,7 @@ class Since:
             for one in each:
                 score = np.add(score, one, out=one)
                 score.clip(NOTHING, MOST, out=score)
-        last = found.at(stop - 1)
-        col["score"][rows] = steps.take(last, axis=0)
+        col["score"][rows] = found.last(steps, stop)
         clear, age = last_clear(found, steps <= 0, stop), col["age"].take(rows, axis=0).astype(np.int32)
         age &= clear >> 31  # 0 where any round is clear: a masked copy takes ten times as long
         age += stop[:, None].astype(np.int32) - (clear + 1)
@@ -103,7 +102,7 @@ class Since:
         leaders = self._leaders(steps)
         if is_new is None:
             is_new = changed(found, col["leader"].take(rows, axis=0), leaders)
-        col["leader"][rows] = leaders.take(last, axis=0)
+        col["leader"][rows] = found.last(leaders, stop)
         self._remember(table, rows, found, stop, is_new=is_new, coded=coded)
 
     def _remember(
