@@ -1,6 +1,6 @@
 """Chance that depends on nothing but whose event it is and its number: however events were batched, it is the same.
 
-Owns the hash. Never keeps a generator. Called when events are sampled and when ranks break ties.
+Owns the hash. Never keeps a generator. Called when events are sampled, ranks break ties and scores are rounded.
 """
 
 from __future__ import annotations

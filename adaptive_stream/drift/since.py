@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Single = NDArray[np.float32]
     Steps = NDArray[np.int16]
+    Leaders = NDArray[np.int8]
     Places = NDArray[np.int64]
 
 NOBODY = -1  # leads
@@ -35,9 +36,11 @@ RECENT_EVENTS = 65_000  # that a histogram can count
 # nats: less is what chance gives one of some scores at most times, a change passes it within few events
 LEAD = 2.0
 OLDEST = 65_535  # blocks that an age goes back
-# A score is held in steps of a nat, in half of single precision's bytes, up to 256 nats
+# A score is held in 64ths of a nat, in half of single precision's bytes, up to 256 nats
 STEPS = np.float32(64)
 MOST = np.asarray(16_383, dtype=np.int16)
+# A leader that is so far up keeps the lead: at the top several scores are alike, and it would go from one to the other
+SURE = int(MOST) // 2
 NOTHING = np.zeros((), dtype=np.int16)
 
 
@@ -51,6 +54,7 @@ class Since:
 
     def __init__(self, layout: Layout, *, b: int) -> None:
         self.layout, self.b = layout, b
+        self._places = _places_of_leaders(layout)
 
     def columns(self) -> Iterator[Column]:
         """Yield the columns that the table must have."""
@@ -88,7 +92,7 @@ class Since:
             is_new: columns whose window begins with each block; None where that is for the scores to say.
         """
         col = table.col
-        steps, score = whole_steps(log_e, numbers), col["score"].take(rows, axis=0)
+        steps, score = whole_steps(log_e, numbers // self.b), col["score"].take(rows, axis=0)
         for width, each in found.stretches(steps):
             score = score[:width]
             for one in each:
@@ -99,9 +103,11 @@ class Since:
         age &= clear >> 31  # 0 where any round is clear: a masked copy takes ten times as long
         age += stop[:, None].astype(np.int32) - (clear + 1)
         col["age"][rows] = np.minimum(age, OLDEST, out=age).astype(np.uint16)
-        leaders = self._leaders(steps)
+        before, leaders = col["leader"].take(rows, axis=0), self._leaders(steps)
+        if steps.max(initial=0) >= SURE:
+            self._keep_the_lead(found, before, leaders, steps)
         if is_new is None:
-            is_new = changed(found, col["leader"].take(rows, axis=0), leaders)
+            is_new = changed(found, before, leaders)
         col["leader"][rows] = found.last(leaders, stop)
         self._remember(table, rows, found, stop, is_new=is_new, coded=coded)
 
@@ -140,7 +146,17 @@ class Since:
             halved *= is_taken[:, numeric].reshape(-1)
         return crossed(halved.reshape(RECENT, -1, len(numeric)))
 
-    def _leaders(self, score: Steps) -> NDArray[np.int8]:
+    def _keep_the_lead(self, found: Cut, before: Leaders, leaders: Leaders, score: Steps) -> None:
+        """Give the lead back to who had it in the block before and is far up still; leaders are changed."""
+        places = self._places
+        for (width, each), (_, scores) in zip(found.stretches(leaders), found.stretches(score), strict=True):
+            before = before[:width]
+            for lead, now in zip(each, scores, strict=True):
+                held = np.take_along_axis(now, places[np.maximum(before, 0), np.arange(places.shape[1])], axis=1)
+                np.copyto(lead, before, where=(before != NOBODY) & (held >= SURE))
+                before = lead
+
+    def _leaders(self, score: Steps) -> Leaders:
         """Return which score of each column is the largest, NOBODY where none is clear; (n, dated) to (n, columns).
 
         What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it
@@ -163,14 +179,31 @@ class Since:
         return found
 
 
-def whole_steps(log_e: Single, numbers: Places) -> Steps:
+def _places_of_leaders(layout: Layout) -> Places:
+    """Return where among the dated bets what may lead each column stands, (leaders, columns)."""
+    columns, at_missing = layout.columns, len(DATED_SHIFTS) * len(layout.numeric)
+    of_missing = at_missing + np.arange(len(DATED_MISSING) * columns).reshape(-1, columns)
+    at_levels = at_missing + of_missing.size
+    found = np.zeros((len(DATED_LEVEL) * LEVELS + len(DATED_MISSING), columns), dtype=np.int64)
+    kinds = (layout.numeric, len(DATED_SHIFTS), 0), (layout.categorical, len(DATED_LEVEL) * LEVELS, at_levels)
+    for mine, own, first in kinds:
+        found[:own, mine] = first + np.arange(own * len(mine)).reshape(own, len(mine))
+        found[own : own + len(DATED_MISSING), mine] = of_missing[:, mine]
+    return found
+
+
+def whole_steps(log_e: Single, blocks: Places) -> Steps:
     """Return log evidence in whole steps; it is used up.
 
     By the block's number it is rounded up or down so that what is rounded off adds up to nothing: tempered evidence may
     be a small part of a step in every block.
+
+    Args:
+        log_e: of blocks, (blocks, bets).
+        blocks: the number of each.
     """
     log_e *= STEPS
-    log_e += chance.even(numbers)[:, None]
+    log_e += chance.even(blocks)[:, None]
     np.floor(log_e, out=log_e)
     np.minimum(np.maximum(log_e, -MOST, out=log_e), MOST, out=log_e)  # no sum of two leaves 16 bits
     return log_e.astype(np.int16)

@@ -371,8 +371,9 @@ def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, in
         )
     else:  # a projection moves because features do: the one that moves most dates it
         is_alike = (layout.dated < layout.at_missing) & (layout.stream_of[layout.dated] < layout.features)
-    place = int(np.argmax(np.where(is_alike, scores, -1)))
-    events = int(col["age"][series, place]) * data.b
+    ages = col["age"][series]
+    place = max(np.flatnonzero(is_alike).tolist(), key=lambda one: (scores[one], -int(ages[one])))
+    events = int(ages[place]) * data.b
     score = float(scores[place] / STEPS)
     radius = SPREAD * events / score + data.b if score > 0 else math.inf  # a block is the grain of all dates
     since = end - events

@@ -110,6 +110,23 @@ def test_any_batching_gives_the_same_bits(seed: int, mode: str, cuts: list[int])
 
 
 @settings(max_examples=6, deadline=None)
+@given(seed=seeds, cuts=pieces)
+def test_any_batching_of_a_single_number_gives_the_same_bits(seed: int, cuts: list[int]) -> None:
+    dice = np.random.default_rng(seed)  # classes and their confidence: numpy adds up one column in an order of its own
+    events = drawn(seed) | {
+        "series": np.zeros(EVENTS, dtype=np.int64),
+        "features": np.empty((EVENTS, 0)),
+        "outputs": dice.integers(0, 3, EVENTS).astype(float),
+        "confidences": dice.random(EVENTS),
+    }
+    whole, parts = (Drift(config("growing"), features=[], classes=3) for _ in range(2))
+    for made in (whole, parts):
+        made.add(KEYS[0])
+    assert run(whole, events, [EVENTS]) == run(parts, events, cuts)
+    assert content(whole) == content(parts)
+
+
+@settings(max_examples=6, deadline=None)
 @given(seed=seeds, mode=modes)
 def test_each_series_is_as_if_it_were_alone(seed: int, mode: str) -> None:
     events = drawn(seed)

@@ -6,9 +6,24 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptive_stream.drift.run import FEW, Run, accumulated, cut, fill, last_clear, widest
+from adaptive_stream.drift.run import FEW, Run, accumulated, cut, fill, last_clear, summed, widest
 
 SERIES, B = 5, 3
+
+
+@given(
+    seed=st.integers(0, 1_000),
+    count=st.integers(2, 300),
+    shape=st.sampled_from([(1,), (1, 1), (2,), (3, 7), (40, 26)]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_sums_are_added_up_one_after_the_other(seed: int, count: int, shape: tuple[int, ...], dtype: type) -> None:
+    dice = np.random.default_rng(seed)
+    parts = (dice.normal(size=(count, *shape)) * 10 ** dice.uniform(-3, 3, (count, *shape))).astype(dtype)
+    expected = parts[0].copy()
+    for one in parts[1:]:
+        expected += one
+    assert summed(parts).tobytes() == expected.tobytes()
 
 
 @given(

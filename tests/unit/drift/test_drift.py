@@ -14,6 +14,7 @@ from adaptive_stream.config.family import Feature
 from adaptive_stream.drift.drift import Drift, Phase
 from adaptive_stream.drift.given import Rejected
 from adaptive_stream.drift.layout import Direction
+from adaptive_stream.drift.since import MOST
 from adaptive_stream.drift.verdict import TESTS, Kind, Severity, severity
 from tests.unit.drift.watched import FEATURES, LEVELS, REFERENCE, drift, feed, lose, values
 
@@ -589,6 +590,25 @@ def test_a_page_of_other_features_begins_anew_and_is_counted() -> None:
     same = drift(series=0)
     same.table.load([made.table.page(0)], adapt=same.adapt())
     assert same.table.page(0) == made.table.page(0)
+
+
+def test_an_alarm_that_is_kept_goes_on_being_measured_from_its_beginning() -> None:
+    pages = set()
+    for at_once in (97, 12_000):
+        dice = np.random.default_rng(3)
+        made = drift(after_alarm="keep", reference="frozen", features=[Feature(name="a"), Feature(name="b")])
+        feed(made, dice.standard_normal((2_000, 2)))
+        changed = dice.standard_normal((12_000, 2)) * [2.5, 1] + [1, 0]
+        for start in range(0, len(changed), at_once):
+            feed(made, changed[start : start + at_once])
+        pages.add(made.table.page(0))
+    assert (made.table.col["score"][0] > MOST - 200).sum() > 1, "two scores of one column are where scores end"
+    leading = made.data_verdict(0).findings[0]
+    assert leading.stream == "a"
+    assert leading.effect.shift == pytest.approx(1.0, abs=0.15)
+    assert leading.since == pytest.approx(2_000, abs=50)
+    assert made.table.col["recent_blocks"][0, 0] * made.config.block > 11_900
+    assert len(pages) == 1
 
 
 # -- bounds --------------------------------------------------------------------------------------------------------

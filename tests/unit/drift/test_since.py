@@ -9,12 +9,12 @@ from adaptive_stream.drift.since import MOST, NOBODY, STEPS, leading, whole_step
 
 
 @pytest.mark.parametrize("each", [0.3, 0.009, 0.0003, 0.0, -0.0003, -0.12])
-@pytest.mark.parametrize("block", [1, 12, 16])
-def test_what_is_rounded_off_adds_up_to_nothing(each: float, block: int) -> None:
+@pytest.mark.parametrize("first", [0, 12_345, 10**12])
+def test_what_is_rounded_off_adds_up_to_nothing(each: float, first: int) -> None:
     blocks = 5_000
-    log_e, numbers = np.full((blocks, 3), each, dtype=np.float32), np.arange(blocks) * block
+    log_e, numbers = np.full((blocks, 3), each, dtype=np.float32), first + np.arange(blocks)
     total = whole_steps(log_e, numbers).astype(np.int64).sum(axis=0)
-    assert np.abs(total - blocks * each * float(STEPS)).max() < 10, "of 5,000 roundings"
+    assert np.abs(total - blocks * each * float(STEPS)).max() < 6, "of 5,000 roundings"
 
 
 def test_two_steps_never_leave_their_bytes() -> None:
