@@ -54,7 +54,7 @@ class Since:
 
     def __init__(self, layout: Layout, *, b: int) -> None:
         self.layout, self.b = layout, b
-        self._places = _places_of_leaders(layout)
+        self.places = _places_of_leaders(layout)  # where among the dated bets what leads a column stands
 
     def columns(self) -> Iterator[Column]:
         """Yield the columns that the table must have."""
@@ -103,7 +103,7 @@ class Since:
         age &= clear >> 31  # 0 where any round is clear: a masked copy takes ten times as long
         age += stop[:, None].astype(np.int32) - (clear + 1)
         col["age"][rows] = np.minimum(age, OLDEST, out=age).astype(np.uint16)
-        before, leaders = col["leader"].take(rows, axis=0), self._leaders(steps)
+        before, leaders = col["leader"].take(rows, axis=0), self.leaders(steps)
         if steps.max(initial=0) >= SURE:
             self._keep_the_lead(found, before, leaders, steps)
         if is_new is None:
@@ -148,7 +148,7 @@ class Since:
 
     def _keep_the_lead(self, found: Cut, before: Leaders, leaders: Leaders, score: Steps) -> None:
         """Give the lead back to who had it in the block before and is far up still; leaders are changed."""
-        places = self._places
+        places = self.places
         for (width, each), (_, scores) in zip(found.stretches(leaders), found.stretches(score), strict=True):
             before = before[:width]
             for lead, now in zip(each, scores, strict=True):
@@ -156,7 +156,7 @@ class Since:
                 np.copyto(lead, before, where=(before != NOBODY) & (held >= SURE))
                 before = lead
 
-    def _leaders(self, score: Steps) -> Leaders:
+    def leaders(self, score: Steps) -> Leaders:
         """Return which score of each column is the largest, NOBODY where none is clear; (n, dated) to (n, columns).
 
         What came since the leader took the lead is what came since the change, as nearly as one window can hold it: it

@@ -371,7 +371,7 @@ def _since(data: Data, table: Rows, series: int, bet: int) -> tuple[int, int, in
         )
     else:  # a projection moves because features do: the one that moves most dates it
         is_alike = (layout.dated < layout.at_missing) & (layout.stream_of[layout.dated] < layout.features)
-    ages = col["age"][series]
+    ages = col["age"][series]  # of scores that have ended alike the youngest grew fastest
     place = max(np.flatnonzero(is_alike).tolist(), key=lambda one: (scores[one], -int(ages[one])))
     events = int(ages[place]) * data.b
     score = float(scores[place] / STEPS)
